@@ -1,0 +1,68 @@
+# Every target sets up what it needs, and is quick when repeated. `make help` lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CONFIG ?= config/nplb.yaml
+# The Debian packages that tests use: real kubectl, and tools for network namespaces.
+DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip
+
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format run clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+venv: $(VENV)/.ready ## make the virtual environment with nplb in it
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory debian-venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+venv-dev: $(VENV)/.ready-dev
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Debian splits the venv module's parts into a package of their own.
+debian-venv:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; \
+	  else echo "python3 has no venv module: as root, run 'apt-get install python3-venv'" >&2; exit 1; fi; }
+
+debian-test:
+	@missing=""; for pair in $(DEBIAN_TEST); do \
+	  command -v "$${pair#*:}" >/dev/null || PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair#*:}" >/dev/null || missing="$$missing $${pair%:*}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  else echo "note: without root, tests that need$$missing are skipped" >&2; fi; fi
+
+demo: venv ## a sandbox cluster with nplb in front of it, until Ctrl-C
+	@$(BIN)/nplb demo
+
+demo-check: venv ## the demo as a script: faults under traffic, exit 0 or 1
+	@$(BIN)/nplb demo --check
+
+test: venv-dev debian-test ## all tests
+	@$(BIN)/python -m pytest -n 4 $(ARGS)
+
+lint: venv-dev ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: venv-dev ## put the code into the house's format
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format .
+
+run: venv ## run the balancer: make run CONFIG=path
+	@$(BIN)/nplb run --config $(CONFIG)
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find nplb tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""What asyncio leaves to its users: tasks with names and owners, and cells.
+
+Law: nothing here knows what nplb is for. No module outside this package calls
+`asyncio.create_task`.
+"""

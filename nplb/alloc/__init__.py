@@ -1,0 +1,1 @@
+"""The twin of the NodePort allocator of kube-apiserver: pure."""

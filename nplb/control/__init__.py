@@ -1,0 +1,1 @@
+"""The one reconcile loop, and the status that it keeps."""

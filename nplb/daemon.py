@@ -1,0 +1,1 @@
+"""Wires the balancer together: tasks, signals, service manager notification."""

@@ -1,0 +1,1 @@
+"""The relay plane: worker processes, each one epoll loop."""

@@ -1,0 +1,1 @@
+"""What is probed, and what the answers mean."""

@@ -1,0 +1,75 @@
+"""What should be served: every frontend, its backends, and why each is as it is."""
+
+from dataclasses import dataclass
+
+from nplb.model.keys import Address, BackendKey, FrontendKey
+from nplb.model.reasons import BackendReason, BackendState, Balance, SkipReason
+from nplb.model.verdict import ProbeTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One NodeIP:NodePort. `since` is when it took this state and reason (epoch seconds);
+    `detail` adds to the reason for a person. `weight` is relative, 1 or more."""
+
+    key: BackendKey
+    state: BackendState
+    reason: BackendReason
+    detail: str = ""
+    weight: int = 1
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Deadlines of a frontend's connections, in seconds."""
+
+    connect: float = 3.0
+    idle: float = 3600.0
+    half_closed: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontend:
+    """One port of one Service, as it should be served.
+
+    `listen` are the edge's addresses for it. `connect_attempts` is how many different
+    backends one client may be tried on. `port_name` is the Service port's name.
+    """
+
+    key: FrontendKey
+    port_name: str = ""
+    node_port: int
+    listen: tuple[Address, ...]
+    balance: Balance
+    timeouts: Timeouts = Timeouts()
+    connect_attempts: int = 3
+    backends: tuple[Backend, ...] = ()
+
+    @property
+    def active(self) -> tuple[Backend, ...]:
+        """The backends that may get new connections."""
+        return tuple(b for b in self.backends if b.state is BackendState.ACTIVE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A Service's port that has no frontend, and why."""
+
+    key: FrontendKey
+    reason: SkipReason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All frontends and their backends as they should be, each tuple sorted by key.
+
+    `generation` grows by one whenever the content changes. `probes` is the one arrow back:
+    what the prober is to probe.
+    """
+
+    generation: int = 0
+    frontends: tuple[Frontend, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    probes: tuple[ProbeTarget, ...] = ()

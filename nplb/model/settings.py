@@ -1,0 +1,145 @@
+"""What the configuration means, with every default resolved and every unit stated.
+
+`config` builds these from a file; nobody else needs to know that there was one.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from nplb.model.keys import Address
+from nplb.model.plan import Timeouts
+from nplb.model.reasons import Balance
+
+
+class EdgePort(StrEnum):
+    """Which port on the edge a frontend gets unless it is fixed."""
+
+    MIRROR = "mirror"  # the NodePort's number
+    SERVICE = "service"  # the Service's own port
+
+
+class InitialState(StrEnum):
+    """What a backend is before its first probe has ended."""
+
+    PROBE = "probe"  # not used; the first probe decides at once
+    UP = "up"  # used
+    DOWN = "down"  # not used until `rise` probes have succeeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesSource:
+    """A cluster read from its API. `kubeconfig` None means in-cluster credentials, or the
+    default kubeconfig files outside a cluster. `context` None is the current context."""
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestsSource:
+    """A cluster read from YAML files. `paths` are files, directories or glob patterns, made
+    absolute against the configuration file's directory."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """One cluster: where its state comes from, and what of it nplb serves.
+
+    `namespaces` empty means all. Selectors are Kubernetes label selectors, empty means all.
+    `node_address` are address types in order of preference.
+    `port_range` is the cluster's NodePort range, as kube-apiserver's
+    --service-node-port-range takes it.
+    """
+
+    name: str
+    source: KubernetesSource | ManifestsSource
+    namespaces: tuple[str, ...] = ()
+    service_selector: str = ""
+    node_selector: str = ""
+    node_address: tuple[str, ...] = ("InternalIP", "ExternalIP")
+    port_range: str = "30000-32767"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """Active probing. Times in seconds, `rise` and `fall` in probes, `jitter` as a share of
+    the interval by which each probe is moved at random."""
+
+    enabled: bool = True
+    interval_seconds: float = 5.0
+    timeout_seconds: float = 1.0
+    rise: int = 2
+    fall: int = 2
+    jitter: float = 0.1
+    initial: InitialState = InitialState.PROBE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenSettings:
+    """Where discovered services are served. `addresses` are the edge's own."""
+
+    addresses: tuple[str, ...] = ("0.0.0.0",)
+    port: EdgePort = EdgePort.MIRROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontendSettings:
+    """An override for one service, or one port of it.
+
+    `service` is `namespace/name`, `namespace/name:port-name-or-number`, either with
+    `cluster/` in front when several clusters are configured. None leaves the default.
+    """
+
+    service: str
+    cluster: str | None = None
+    port: str | None = None
+    listen: tuple[Address, ...] | None = None
+    balance: Balance | None = None
+    timeouts: Timeouts | None = None
+    connect_attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminSettings:
+    """The admin HTTP server: health endpoints, metrics, API. None: not served."""
+
+    listen: Address | None = Address("127.0.0.1", 9090)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """`level` is a logging level's name in lower case; `format` is `text` or `json`."""
+
+    level: str = "info"
+    format: str = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownSettings:
+    """SIGTERM: not ready for `delay_seconds`, then listeners close, then connections have
+    `drain_seconds` to end by themselves."""
+
+    delay_seconds: float = 0.0
+    drain_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration. `workers` is the number of relay processes. `state_dir` holds
+    what must outlive a restart (ledgers of manifests); None keeps nothing."""
+
+    clusters: tuple[ClusterSettings, ...]
+    listen: ListenSettings = ListenSettings()
+    frontends: tuple[FrontendSettings, ...] = ()
+    balance: Balance = Balance.LEAST_CONNECTIONS
+    timeouts: Timeouts = Timeouts()
+    connect_attempts: int = 3
+    health: HealthSettings = HealthSettings()
+    workers: int = 1
+    admin: AdminSettings = AdminSettings()
+    log: LogSettings = LogSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+    state_dir: Path | None = None

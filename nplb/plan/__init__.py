@@ -1,0 +1,1 @@
+"""Settings, snapshots, ledger and verdicts in, a plan out: pure."""

@@ -1,0 +1,1 @@
+"""Which nodes may serve, and which client is given which backend: pure."""

@@ -1,0 +1,1 @@
+"""The admin HTTP server: reads status, changes nothing by itself."""
