@@ -1,1 +1,21 @@
-"""What moves the bytes. A plane takes whole plans and says what it made of them."""
+"""What moves the bytes. A plane takes whole plans and says what it made of them.
+
+Law: a plane compares the plan with what it really has, so the same plan applied twice
+changes nothing, and a whole plan after a failure repairs everything. Planes do not know
+each other, nor where plans come from.
+"""
+
+from typing import Protocol
+
+from nplb.model.applied import Applied, Traffic
+from nplb.model.plan import Plan
+
+
+class Plane(Protocol):
+    """What every plane can do."""
+
+    async def apply(self, plan: Plan) -> Applied:
+        """Make the whole plan so, and say what of it could not be made so."""
+
+    def traffic(self) -> Traffic:
+        """All counters at this moment."""

@@ -1,0 +1,45 @@
+"""What nplb decided, when and why: the entries of the journal."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DecisionKind(StrEnum):
+    """What happened. The word is the journal's kind and the dashboard's filter."""
+
+    FRONTEND_ADDED = "frontend_added"
+    FRONTEND_REMOVED = "frontend_removed"
+    FRONTEND_CHANGED = "frontend_changed"
+    LISTENING = "listening"
+    LISTEN_FAILED = "listen_failed"
+    BACKEND_JOINED = "backend_joined"  # became active
+    BACKEND_DRAINING = "backend_draining"
+    BACKEND_DOWN = "backend_down"
+    BACKEND_REMOVED = "backend_removed"
+    SKIPPED = "skipped"  # a port has no frontend
+    SOURCE_LIVE = "source_live"
+    SOURCE_STALE = "source_stale"
+    FINDING_OPENED = "finding_opened"
+    FINDING_CLOSED = "finding_closed"
+    RELOADED = "reloaded"
+    RELOAD_REFUSED = "reload_refused"
+    WORKER_DIED = "worker_died"
+    WORKER_STARTED = "worker_started"
+    STARTED = "started"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One entry. `subject` is what it is about (a key's text), `reason` a word of
+    `model.reasons` or empty, `text` one line for a person. `at` is epoch seconds."""
+
+    at: float
+    kind: DecisionKind
+    subject: str
+    reason: str = ""
+    text: str
+    service: str = ""
+    node: str = ""
+    cluster: str = ""
+    sequence: int = 0

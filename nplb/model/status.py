@@ -1,0 +1,72 @@
+"""Everything that runs, at one moment: the one value that web, metrics and the command line read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nplb.model.applied import Applied, Traffic
+from nplb.model.cluster import SourceStatus
+from nplb.model.decision import Decision
+from nplb.model.finding import Finding
+from nplb.model.keys import Address
+from nplb.model.plan import Frontend, Plan
+from nplb.model.reasons import FrontendState
+from nplb.model.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadStatus:
+    """How the last reload went. `errors` is empty when it was taken."""
+
+    at: float
+    count: int = 0
+    refused: int = 0
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyPart:
+    """One part of readiness. `detail` says what is missing when `ok` is false."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything that runs. `loop_at` is when the reconcile loop last turned; `passes` how
+    often. `applied` is None until the first plan has been applied. `stopping` is set from
+    SIGTERM on."""
+
+    version: str
+    now: float
+    started_at: float
+    loop_at: float
+    passes: int
+    config_path: str
+    reload: ReloadStatus
+    sources: tuple[SourceStatus, ...]
+    ready: tuple[ReadyPart, ...]
+    plan: Plan
+    applied: Applied | None
+    verdicts: Mapping[Address, Verdict]
+    traffic: Traffic
+    findings: tuple[Finding, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    stopping: bool = False
+    last_error: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every part of readiness is met."""
+        return all(part.ok for part in self.ready)
+
+    def frontend_state(self, frontend: Frontend) -> FrontendState:
+        """How one of the plan's frontends stands."""
+        if self.applied is None:
+            return FrontendState.PENDING
+        errors = self.applied.listen_errors.get(frontend.key, ())
+        if errors and len(errors) >= len(frontend.listen):
+            in_use = any(error.in_use for error in errors)
+            return FrontendState.CONFLICT if in_use else FrontendState.FAILED
+        return FrontendState.SERVING if frontend.active else FrontendState.NO_BACKEND

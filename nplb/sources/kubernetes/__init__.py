@@ -1,0 +1,1 @@
+"""A cluster read from its API server: list, then watch, in short sessions."""

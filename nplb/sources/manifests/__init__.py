@@ -1,0 +1,1 @@
+"""A cluster read from YAML files on disk, reread when their content changes."""
