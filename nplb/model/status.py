@@ -1,4 +1,4 @@
-"""Everything that runs, at one moment: the one value that web, metrics and the command line read."""
+"""Everything that runs, at one moment: what web, metrics and the command line read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
