@@ -30,6 +30,15 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A node that can't even be a backend of a frontend (it has no usable address), and why."""
+
+    node: str
+    reason: BackendReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frontend:
     """One port of one Service, as it should be served.
 
@@ -45,6 +54,7 @@ class Frontend:
     timeouts: Timeouts = Timeouts()
     connect_attempts: int = 3
     backends: tuple[Backend, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def active(self) -> tuple[Backend, ...]:

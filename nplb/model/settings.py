@@ -51,7 +51,8 @@ class ClusterSettings:
     `namespaces` empty means all. Selectors are Kubernetes label selectors, empty means all.
     `node_address` are address types in order of preference.
     `port_range` is the cluster's NodePort range, as kube-apiserver's
-    --service-node-port-range takes it.
+    --service-node-port-range takes it. LoadBalancer Services are served if their
+    `loadBalancerClass` is `load_balancer_class`, or if they have none.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ClusterSettings:
     node_selector: str = ""
     node_address: tuple[str, ...] = ("InternalIP", "ExternalIP")
     port_range: str = "30000-32767"
+    load_balancer_class: str = "nplb.io/edge"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
