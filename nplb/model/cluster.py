@@ -14,6 +14,11 @@ from nplb.model.keys import Protocol, ServiceKey
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
+def _empty() -> Mapping[str, str]:
+    """For defaults: before Python 3.12 a dataclass takes a mapping proxy for a mutable value."""
+    return EMPTY
+
+
 class ServiceType(StrEnum):
     """`spec.type` of a Service."""
 
@@ -56,15 +61,15 @@ class Service:
     ports: tuple[ServicePort, ...] = ()
     cluster_ips: tuple[str, ...] = ()
     ip_families: tuple[str, ...] = ()
-    selector: Mapping[str, str] = EMPTY
+    selector: Mapping[str, str] = field(default_factory=_empty)
     external_traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     health_check_node_port: int = 0
     affinity_seconds: int | None = None
     load_balancer_class: str | None = None
     allocate_load_balancer_node_ports: bool = True
     source_ranges: tuple[str, ...] = ()
-    labels: Mapping[str, str] = EMPTY
-    annotations: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=_empty)
+    annotations: Mapping[str, str] = field(default_factory=_empty)
     created: float | None = None
     deleting: bool = False
 
@@ -110,8 +115,8 @@ class Node:
     ready_reason: str = ""
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
-    labels: Mapping[str, str] = EMPTY
-    annotations: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=_empty)
+    annotations: Mapping[str, str] = field(default_factory=_empty)
     deleting: bool = False
 
     @property
