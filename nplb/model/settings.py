@@ -10,6 +10,7 @@ from pathlib import Path
 from nplb.model.keys import Address
 from nplb.model.plan import Timeouts
 from nplb.model.reasons import Balance
+from nplb.model.verdict import InitialState as InitialState
 
 
 class EdgePort(StrEnum):
@@ -17,14 +18,6 @@ class EdgePort(StrEnum):
 
     MIRROR = "mirror"  # the NodePort's number
     SERVICE = "service"  # the Service's own port
-
-
-class InitialState(StrEnum):
-    """What a backend is before its first probe has ended."""
-
-    PROBE = "probe"  # not used; the first probe decides at once
-    UP = "up"  # used
-    DOWN = "down"  # not used until `rise` probes have succeeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Everything that runs, at one moment: what web, metrics and the command line read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nplb.model.applied import Applied, Traffic
 from nplb.model.cluster import SourceStatus
@@ -10,7 +10,7 @@ from nplb.model.finding import Finding
 from nplb.model.keys import Address
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import FrontendState
-from nplb.model.verdict import Verdict
+from nplb.model.verdict import Probing, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,7 @@ class Status:
     applied: Applied | None
     verdicts: Mapping[Address, Verdict]
     traffic: Traffic
+    probing: Probing = field(default_factory=Probing)
     findings: tuple[Finding, ...] = ()
     decisions: tuple[Decision, ...] = ()
     stopping: bool = False
