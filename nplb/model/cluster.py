@@ -176,8 +176,13 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
-    """What a source says of itself. `error` is empty unless the last attempt failed; it says
-    what is wrong and what to do, and never holds a credential."""
+    """What a source says of itself.
+
+    `last_snapshot_at` is when the source last knew its snapshot to be the cluster's state, also
+    where nothing has changed since it was published. `error` is empty unless the last attempt
+    failed; it says what is wrong and what to do, and never holds a credential. `attempts` counts
+    the failed attempts of this outage. `warnings` name objects that are left out, and why.
+    """
 
     cluster: str
     state: SourceState
@@ -185,3 +190,4 @@ class SourceStatus:
     last_snapshot_at: float | None = None
     error: str = ""
     attempts: int = 0
+    warnings: tuple[str, ...] = ()
