@@ -1,0 +1,1 @@
+"""What tests share: builders of values, servers, and the lab as a fixture."""
