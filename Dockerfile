@@ -1,0 +1,22 @@
+# nplb in a small image: built in one stage, run in another that has no compiler and no pip.
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY nplb ./nplb
+RUN python -m venv /opt/nplb \
+ && /opt/nplb/bin/pip install --no-cache-dir -c constraints.txt . \
+ && /opt/nplb/bin/pip uninstall -y pip
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --home-dir /var/lib/nplb --create-home nplb
+COPY --from=build /opt/nplb /opt/nplb
+ENV PATH=/opt/nplb/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+USER 10001
+VOLUME /var/lib/nplb
+EXPOSE 9090 30000-32767
+HEALTHCHECK --interval=10s --timeout=3s \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9090/livez')"]
+# Listening below 1024 needs NET_BIND_SERVICE; the NodePort range needs nothing. The host's
+# network (docker run --network host) spares a hop and mirrors the whole range.
+ENTRYPOINT ["nplb"]
+CMD ["run", "--config", "/etc/nplb/nplb.yaml"]
