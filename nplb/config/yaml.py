@@ -12,63 +12,43 @@ tags. Lines and columns count from 1, columns in characters.
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import yaml
 
+from nplb.config.nodes import Document, Entry, Mark, Node, Path, Problem
+from nplb.config.scalars import MAX_DIGITS, TOO_LONG, resolve
+from nplb.config.syntax import explain
+from nplb.config.words import shorten, shown
 from nplb.model.errors import ConfigurationError
 
 MAX_CHARACTERS: Final = 64 * 1024 * 1024
 MAX_DEPTH: Final = 100
 MAX_ALIASED_NODES: Final = 100_000
-_MAX_DIGITS: Final = 400
-_SHOWN: Final = 40
 
-Path = tuple[str | int, ...]
+__all__ = [
+    "MAX_ALIASED_NODES",
+    "MAX_CHARACTERS",
+    "MAX_DEPTH",
+    "Document",
+    "Mark",
+    "Path",
+    "Problem",
+    "YamlError",
+    "compose",
+    "parse",
+]
 
 _FAST: Any = getattr(yaml, "CSafeLoader", None)
 _CORE = "tag:yaml.org,2002:"
 
-# YAML 1.2.2, section 10.3.2, in the order of its table.
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE = frozenset({"true", "True", "TRUE"})
-_FALSE = frozenset({"false", "False", "FALSE"})
-_INT = re.compile(r"[-+]?[0-9]+")
-_OCTAL = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INFINITY = re.compile(r"[-+]?\.(?:inf|Inf|INF)")
-_NAN = frozenset({".nan", ".NaN", ".NAN"})
-
-# What YAML calls c-printable, without a byte order mark inside the text.
+# All but what YAML calls c-printable; and three characters that break lines in YAML 1.1, as
+# PyYAML reads it, and do not in YAML 1.2; and a byte order mark inside the text.
 _UNPRINTABLE = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place in a file. Prints as `file:line:column`."""
-
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with a text, where, and what to do."""
-
-    mark: Mark
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.mark}: {self.message}"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BREAK = re.compile("\r\n|[\n\r]")
 
 
 class YamlError(ConfigurationError):
@@ -79,73 +59,6 @@ class YamlError(ConfigurationError):
         super().__init__(str(problems[0]))
         self.problems = problems
         self.mark = problems[0].mark
-
-
-class _Node:
-    """One node: `value` is a scalar, a list of nodes, or a dict of entries. `size` counts
-    the nodes of its expanded tree."""
-
-    __slots__ = ("column", "line", "size", "value")
-
-    def __init__(self, line: int, column: int, value: Any, size: int = 1) -> None:
-        self.line = line
-        self.column = column
-        self.value = value
-        self.size = size
-
-
-class _Entry:
-    """One entry of a mapping: where its key stands, and its value."""
-
-    __slots__ = ("column", "line", "node")
-
-    def __init__(self, line: int, column: int, node: _Node) -> None:
-        self.line = line
-        self.column = column
-        self.node = node
-
-
-class Document:
-    """One document of a text.
-
-    `value` is plain: dict (with str keys, in the order written), list, str, int, float, bool,
-    None. Nothing in it is shared, aliases are copies. An empty document's value is None.
-    """
-
-    __slots__ = ("_root", "file", "value")
-
-    def __init__(self, file: str, root: _Node) -> None:
-        self.file = file
-        self._root = root
-        self.value: Any = _plain(root)
-
-    def mark(self, path: Path = ()) -> Mark:
-        """Where the value at this path stands, or else its nearest existing parent."""
-        node, _ = self._find(path)
-        return Mark(self.file, node.line, node.column)
-
-    def key_mark(self, path: Path) -> Mark:
-        """Where the key of the entry at this path stands (for an item of a list, the item),
-        or else that of its nearest existing parent."""
-        node, entry = self._find(path)
-        place = entry or node
-        return Mark(self.file, place.line, place.column)
-
-    def has(self, path: Path) -> bool:
-        """Whether there is a value at this path."""
-        node: _Node | None = self._root
-        for part in path:
-            node, _ = _step(node, part) if node is not None else (None, None)
-        return node is not None
-
-    def _find(self, path: Path) -> tuple[_Node, _Entry | None]:
-        node, entry = self._root, None
-        for part in path:
-            child, child_entry = _step(node, part)
-            if child is None:
-                break
-            node, entry = child, child_entry
-        return node, entry
 
 
 def parse(text: str | bytes, *, file: str) -> list[Document]:
@@ -166,7 +79,8 @@ def compose(
 
     Of two equal keys the first one counts. A syntax error ends the reading: the documents
     before it are returned, and it is the last problem. `fast` uses libyaml where PyYAML was
-    built with it.
+    built with it; what both scanners take they take alike, but PyYAML's own refuses tabs
+    between tokens.
     """
     composer = _Composer(file)
     with contextlib.suppress(_StopReading):
@@ -174,7 +88,7 @@ def compose(
     return composer.documents, composer.problems
 
 
-class _StopReading(Exception):  # noqa: N818 - a way out, not an error
+class _StopReading(Exception):
     """Reading cannot go on; the problem has been noted."""
 
 
@@ -185,13 +99,15 @@ class _Composer:
         self.file = file
         self.documents: list[Document] = []
         self.problems: list[Problem] = []
-        self._anchors: dict[str, _Node | None] = {}
+        self._anchors: dict[str, Node | None] = {}
         self._aliased = 0
         self._events: Iterator[Any] = iter(())
+        self._end = (1, 1)
 
     def read(self, source: str | bytes, loader: Any) -> None:
         """Compose everything. Raises _StopReading when the rest can't be read."""
         text = self._checked(self._decoded(source))
+        self._end = _position(text, len(text))
         self._events = yaml.parse(text, Loader=loader)
         try:
             for event in self._events:
@@ -219,13 +135,13 @@ class _Composer:
             limit = MAX_CHARACTERS // (1024 * 1024)
             self._stop(1, 1, f"larger than {limit} Mi characters, split the file")
         if found := _UNPRINTABLE.search(text):
-            what = f"character U+{ord(found[0]):04X} may not stand in YAML"
+            what = f"character U+{ord(found[0]):04X} cannot stand here"
             place = _position(text, found.start())
             self._stop(*place, f'{what}, remove it or write it as an escape in "..."')
         return text
 
-    def _node(self, event: Any, depth: int) -> _Node:
-        line, column = _at(event)
+    def _node(self, event: Any, depth: int) -> Node:
+        line, column = self._at(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, line, column)
         if depth >= MAX_DEPTH:
@@ -234,7 +150,7 @@ class _Composer:
         if anchor is not None:
             self._anchors[anchor] = None
         if isinstance(event, yaml.ScalarEvent):
-            node = _Node(line, column, self._scalar(event))
+            node = Node(line, column, self._scalar(event))
         elif isinstance(event, yaml.SequenceStartEvent):
             self._collection_tag(event, "seq")
             node = self._sequence(line, column, depth)
@@ -245,23 +161,23 @@ class _Composer:
             self._anchors[anchor] = node
         return node
 
-    def _alias(self, event: Any, line: int, column: int) -> _Node:
+    def _alias(self, event: Any, line: int, column: int) -> Node:
         name = event.anchor
         if name not in self._anchors:
             self._note(line, column, f"alias *{name} has no anchor &{name} before it, define it")
-            return _Node(line, column, None)
+            return Node(line, column, None)
         target = self._anchors[name]
         if target is None:
             self._note(line, column, f"alias *{name} stands inside its own anchor, write it out")
-            return _Node(line, column, None)
+            return Node(line, column, None)
         self._aliased += target.size
         if self._aliased > MAX_ALIASED_NODES:
             what = f"aliases expand to more than {MAX_ALIASED_NODES} values"
             self._stop(line, column, f"{what}, write them out")
-        return _Node(line, column, target.value, target.size)
+        return Node(line, column, target.value, target.size)
 
-    def _sequence(self, line: int, column: int, depth: int) -> _Node:
-        items: list[_Node] = []
+    def _sequence(self, line: int, column: int, depth: int) -> Node:
+        items: list[Node] = []
         size = 1
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
@@ -269,15 +185,15 @@ class _Composer:
             item = self._node(event, depth + 1)
             items.append(item)
             size += item.size
-        return _Node(line, column, items, size)
+        return Node(line, column, items, size)
 
-    def _mapping(self, line: int, column: int, depth: int) -> _Node:
-        entries: dict[str, _Entry] = {}
+    def _mapping(self, line: int, column: int, depth: int) -> Node:
+        entries: dict[str, Entry] = {}
         size = 1
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
                 break
-            key_line, key_column = _at(event)
+            key_line, key_column = self._at(event)
             key = self._key(event, depth)
             node = self._node(next(self._events), depth + 1)
             size += node.size
@@ -285,15 +201,15 @@ class _Composer:
                 continue
             if (first := entries.get(key)) is not None:
                 where = f"the first is at line {first.line}, column {first.column}"
-                what = f"duplicate key {_shown(key)} ({where}), remove one"
+                what = f"duplicate key {shown(key)} ({where}), remove one"
                 self._note(key_line, key_column, what)
                 continue
-            entries[key] = _Entry(key_line, key_column, node)
-        return _Node(line, column, entries, size)
+            entries[key] = Entry(key_line, key_column, node)
+        return Node(line, column, entries, size)
 
     def _key(self, event: Any, depth: int) -> str | None:
         """A mapping's key; None, and a problem noted, if it can't be one."""
-        line, column = _at(event)
+        line, column = self._at(event)
         count = len(self.problems)
         value = self._node(event, depth + 1).value
         if len(self.problems) > count:
@@ -310,44 +226,53 @@ class _Composer:
         elif value is None and not getattr(event, "value", ""):
             self._note(line, column, "a key is missing before ':', write one")
         else:
-            shown = _shown(getattr(event, "value", str(value)))
+            key = shown(getattr(event, "value", str(value)))
             kind = _KINDS[type(value)]
-            self._note(line, column, f"key {shown} is {kind}, keys must be strings, quote it")
+            self._note(line, column, f"key {key} is {kind}, keys must be strings, quote it")
         return None
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
+        if _SURROGATE.search(text):
+            self._note(*self._at(event), "an escape for half a character, write the character")
+            return ""
         tag: str | None = event.tag
         if tag is None:
             if not event.implicit[0]:
                 return text
-            return self._number(event, _resolve(text))
+            return self._number(event, resolve(text))
         name = tag.removeprefix(_CORE)
         if tag == "!" or name == "str":
             return text
-        line, column = _at(event)
+        line, column = self._at(event)
         if name not in ("null", "bool", "int", "float") or name == tag:
             self._note(line, column, f"tag {_tag(tag)} is not known here, remove it")
             return text
-        value = self._number(event, _resolve(text))
+        value = self._number(event, resolve(text))
         if name == "float" and type(value) is int:
             value = float(value)
         kinds: dict[str, type] = {"null": type(None), "bool": bool, "int": int, "float": float}
         if type(value) is not kinds[name]:
-            self._note(line, column, f"{_shown(text)} is not what its tag {_tag(tag)} says")
+            self._note(line, column, f"{shown(text)} is not what its tag {_tag(tag)} says")
         return value
 
     def _number(self, event: Any, value: Any) -> Any:
-        if value is not _TOO_LONG:
+        if value is not TOO_LONG:
             return value
-        what = f"a number of more than {_MAX_DIGITS} digits"
-        self._note(*_at(event), f"{what}, quote it if it is meant as text")
+        what = f"a number of more than {MAX_DIGITS} digits"
+        self._note(*self._at(event), f"{what}, quote it if it is meant as text")
         return 0
 
     def _collection_tag(self, event: Any, kind: str) -> None:
         tag: str | None = event.tag
         if tag is not None and tag not in ("!", _CORE + kind):
-            self._note(*_at(event), f"tag {_tag(tag)} is not known here, remove it")
+            self._note(*self._at(event), f"tag {_tag(tag)} is not known here, remove it")
+
+    def _at(self, event: Any) -> tuple[int, int]:
+        """Where an event begins. libyaml ends a text that has no newline with one of its own,
+        and lets an empty value begin after it."""
+        mark = event.start_mark
+        return min((mark.line + 1, mark.column + 1), self._end)
 
     def _note(self, line: int, column: int, message: str) -> None:
         self.problems.append(Problem(Mark(self.file, line, column), message))
@@ -359,68 +284,22 @@ class _Composer:
     def _syntax(self, error: yaml.MarkedYAMLError, text: str) -> None:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        line, column = min((line, column), self._end)
         lines = _BREAK.split(text)
         rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
-        message = _explain(error, rest, lines[line - 1][: column - 1] if rest else "")
+        message = explain(error, rest)
         start = error.context_mark
-        if start is not None and start.line + 1 != line:
+        if start is not None and start.line + 1 < line:
             message += f" (in what begins at line {start.line + 1}, column {start.column + 1})"
         self._note(line, column, message)
 
 
-_TOO_LONG: Final = object()
 _KINDS: Final[dict[type, str]] = {
     bool: "a boolean",
     int: "a number",
     float: "a number",
     type(None): "null",
 }
-
-
-def _resolve(text: str) -> Any:
-    """A plain scalar's value by the core schema."""
-    first = text[:1]
-    if not first or first in "~nN":
-        return None if text in _NULL else text
-    if first in "tTfF":
-        return True if text in _TRUE else False if text in _FALSE else text
-    if first not in "+-.0123456789":
-        return text
-    if _INT.fullmatch(text):
-        return int(text) if len(text) <= _MAX_DIGITS else _TOO_LONG
-    if _OCTAL.fullmatch(text):
-        return int(text, 0) if len(text) <= _MAX_DIGITS else _TOO_LONG
-    if _HEX.fullmatch(text):
-        return int(text, 0) if len(text) <= _MAX_DIGITS else _TOO_LONG
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _INFINITY.fullmatch(text):
-        return float(text.replace(".", "", 1))
-    return float("nan") if text in _NAN else text
-
-
-def _plain(node: _Node) -> Any:
-    value = node.value
-    if type(value) is dict:
-        return {key: _plain(entry.node) for key, entry in value.items()}
-    if type(value) is list:
-        return [_plain(item) for item in value]
-    return value
-
-
-def _step(node: _Node, part: str | int) -> tuple[_Node | None, _Entry | None]:
-    value = node.value
-    if type(value) is dict:
-        entry = value.get(part)
-        return (None, None) if entry is None else (entry.node, entry)
-    if type(value) is list and isinstance(part, int) and 0 <= part < len(value):
-        return value[part], None
-    return None, None
-
-
-def _at(event: Any) -> tuple[int, int]:
-    mark = event.start_mark
-    return mark.line + 1, mark.column + 1
 
 
 def _position(text: str, index: int) -> tuple[int, int]:
@@ -431,43 +310,6 @@ def _position(text: str, index: int) -> tuple[int, int]:
     return line, index - start + 1
 
 
-def _shown(text: str) -> str:
-    """A value as a message shows it: quoted, on one line, not too long."""
-    cut = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-    return '"' + cut.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
-
-
 def _tag(tag: str) -> str:
     name = "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
-    return name if len(name) <= _SHOWN else name[: _SHOWN - 3] + "..."
-
-
-def _explain(error: yaml.MarkedYAMLError, rest: str, before: str) -> str:
-    """PyYAML's or libyaml's error in the terms of who wrote the file. `rest` is the line
-    from the error on, `before` what stands before it."""
-    problem = str(error.problem or error.context or "cannot be read")
-    character = rest[:1]
-    if "cannot start any token" in problem:
-        if character == "\t":
-            return "a tab stands where only spaces may, indent with spaces"
-        return f"a value cannot start with {_shown(character)}, quote it"
-    if "mapping values are not allowed" in problem:
-        return "a ':' where no key can stand, check the indentation, or quote the value"
-    if "expected ':'" in problem:
-        return "a key without ':' after it, write 'key: value', or check the indentation"
-    if "quoted scalar" in str(error.context) and "end of stream" in problem:
-        return "a quoted value has no end, close the quote"
-    if "tab" in problem or (before.strip(" ") == "" and character == "\t"):
-        return "a tab stands where only spaces may, indent with spaces"
-    if "undefined tag handle" in problem:
-        return "a tag's handle is not defined, remove the tag"
-    if "expected <block end>" in problem or "did not find expected key" in problem:
-        return "the indentation does not fit what stands before, align it with its neighbours"
-    if "expected '-' indicator" in problem:
-        return "expected another '- ' item here, align it with the items before"
-    if "expected ',' or" in problem:
-        closing = "]" if "]" in problem else "}"
-        return f"expected ',' or '{closing}' here, close what was opened, or quote the value"
-    if "expected the node content" in problem or "expected node content" in problem:
-        return "a value is missing here, write one"
-    return f"not valid YAML: {problem}, correct it"
+    return shorten(name)
