@@ -149,8 +149,9 @@ def collect_node_ports(service: Service) -> list[int]:
 
 def carry_over(old: Service, new: Service) -> Service:
     """`new` with the numbers it leaves out taken from `old` (`patchAllocatedValues`): by port
-    name, unless another port of `new` has that number; and the health check's."""
-    if old.uses_node_ports and new.uses_node_ports:
+    name, unless another port of `new` has that number; and the health check's. A LoadBalancer
+    that is told not to allocate keeps nothing it does not list."""
+    if _draws(old) and _draws(new):
         used = set(_node_ports(old)) & set(_node_ports(new))
         by_name = {port.name: port.node_port for port in old.ports}
 
@@ -306,7 +307,8 @@ def _draw(operation: Operation) -> int:
 
 
 def _draws(service: Service) -> bool:
-    """`shouldAllocateNodePorts`: whether a port without a number gets one."""
+    """Whether a port without a number gets one (`shouldAllocateNodePorts` of alloc.go, and
+    `needsNodePort` of storage.go, which differs from strategy.go's of that name)."""
     return service.type is ServiceType.NODE_PORT or (
         service.type is ServiceType.LOAD_BALANCER and service.allocate_load_balancer_node_ports
     )
