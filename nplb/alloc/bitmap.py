@@ -17,6 +17,14 @@ class Dice(Protocol):
         """A number from 0 to `stop` - 1."""
 
 
+class NoDice:
+    """For an allocator that is only asked for numbers by name, and never draws one."""
+
+    def randrange(self, stop: int, /) -> int:
+        """Never right to call."""
+        raise RuntimeError("this allocator was made without dice and can't draw a number")
+
+
 class Bits(Protocol):
     """What a PortAllocator needs of what keeps its bits (`allocator.Interface`)."""
 
