@@ -114,6 +114,7 @@ class Prober:
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             max_in_flight = min(max(soft // 4, 64), 4096) if soft > 0 else 4096
         self._max_in_flight = max_in_flight
+        self._targets: tuple[ProbeTarget, ...] = ()
         self._probes: dict[Address, _Probe] = {}
         self._verdicts: dict[Address, Verdict] = {}
         self._due: Agenda[_Probe] = Agenda()
@@ -131,6 +132,14 @@ class Prober:
         self._latencies = Latencies()
 
     # -- public ---------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        self.start()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.stop()
 
     def start(self) -> None:
         """Begin to probe, in the running loop."""
@@ -153,6 +162,9 @@ class Prober:
         """Probe these from now on. What is known of an address outlives a change of its
         interval, timeout, rise or fall; an address no longer named is forgotten. Of several
         targets with one address the first counts."""
+        if targets == self._targets:
+            return
+        self._targets = targets
         wanted: dict[Address, ProbeTarget] = {}
         for target in targets:
             wanted.setdefault(target.address, target)

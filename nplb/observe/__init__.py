@@ -1,1 +1,12 @@
-"""Metrics, logs, and the journal of decisions."""
+"""Metrics, logs, and the journal of decisions.
+
+Law: what is shown here is what `model.status` and `model.decision` say, in the same words. A
+client's address is never a metric label, a credential never in a log line. Nothing here can
+slow the balancer down for long: what grows with the cluster is bounded or summed up.
+
+logs         stdlib logging, as text or JSON lines, with repeated lines held back
+journal      the last decisions, for whoever asks or waits for more
+systemd      what the service manager is told
+families     every metric's name, type, labels and meaning: what docs/metrics.md shows
+metrics      a status as Prometheus metrics
+"""
