@@ -7,7 +7,7 @@ and the stored range; only the leak counters outlive a run.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -68,7 +68,7 @@ class RepairReport:
     suspects: tuple[int, ...] = ()
     freed: tuple[int, ...] = ()
     log: tuple[str, ...] = ()
-    errors: Mapping[Problem, int] = MappingProxyType({})
+    errors: Mapping[Problem, int] = field(default_factory=dict)
 
 
 class RepairError(AllocatorError):

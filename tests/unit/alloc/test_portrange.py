@@ -68,8 +68,18 @@ def test_contains_its_ends_and_nothing_beyond() -> None:
 
 @pytest.mark.parametrize(
     ("size", "static"),
-    [(0, 0), (10, 0), (16, 0), (17, 16), (128, 16), (2048, 64), (2768, 86), (4096, 128)]
-    + [(8192, 128), (65536, 128)],
+    [
+        (0, 0),
+        (10, 0),
+        (16, 0),
+        (17, 16),
+        (128, 16),
+        (2048, 64),
+        (2768, 86),
+        (4096, 128),
+        (8192, 128),
+        (65536, 128),
+    ],
 )
 def test_static_band_is_a_thirty_second_within_bounds(size: int, static: int) -> None:
     assert PortRange(30000, size).static_size == static
