@@ -1,1 +1,220 @@
-"""Wires the balancer together: tasks, signals, service manager notification."""
+"""Wires the balancer together: tasks, signals, service manager notification.
+
+The order of a start: workers, listeners' rights checked by use, sources, prober, reconciler,
+admin server. The order of a stop: not ready, wait, close listeners, drain, end.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from nplb.aio.tasks import TaskOwner
+from nplb.control.feeds import Feeds
+from nplb.control.findings import FindingBook
+from nplb.control.inputs import Inputs
+from nplb.control.keeper import StatusKeeper
+from nplb.control.reconciler import Reconciler
+from nplb.dataplane.relay.plane import RelayPlane
+from nplb.health.prober import Prober
+from nplb.model.cluster import SourceState, SourceStatus
+from nplb.model.decision import Decision, DecisionKind
+from nplb.model.errors import ConfigurationError, NplbError
+from nplb.model.settings import ClusterSettings, Settings
+from nplb.observe.journal import Journal
+from nplb.observe.logs import set_up_logging
+from nplb.observe.systemd import notify, watchdog_seconds
+from nplb.sources import Source
+from nplb.sources.factory import make_source
+from nplb.web.server import AdminServer
+
+log = logging.getLogger(__name__)
+
+# What a reload can't change: it needs another process.
+_FIXED = ("workers", "admin", "state_dir")
+
+
+class Daemon:
+    """One balancer. `load` reads the configuration anew, and raises ConfigurationError with
+    every error in its message."""
+
+    def __init__(self, *, config_path: Path, load: Callable[[], Settings]) -> None:
+        self._load = load
+        self._settings = load()
+        self._config_path = config_path
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._tasks = TaskOwner("daemon")
+        self._inputs = Inputs(self._settings)
+        self._journal = Journal()
+        self._findings = FindingBook()
+        self._rng = random.Random()
+        self._plane = RelayPlane(workers=self._settings.workers)
+        self._prober = Prober(publish=self._inputs.verdicts.set, rng=self._rng, now=time.time)
+        self._reconciler = Reconciler(
+            inputs=self._inputs,
+            plane=self._plane,
+            prober=self._prober,
+            journal=self._journal,
+            findings=self._findings,
+            now=time.time,
+        )
+        self._keeper = StatusKeeper(
+            inputs=self._inputs,
+            reconciler=self._reconciler,
+            plane=self._plane,
+            journal=self._journal,
+            findings=self._findings,
+            prober=self._prober,
+            config_path=str(config_path),
+            now=time.time,
+        )
+        self._feeds = Feeds(self._inputs, self._make_source)
+
+    def _make_source(self, cluster: ClusterSettings, settings: Settings) -> Source:
+        return make_source(
+            cluster,
+            publish=self._inputs.publish,
+            report=self._inputs.report,
+            now=time.time,
+            rng=self._rng,
+            state_dir=settings.state_dir,
+        )
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on_stop)
+        loop.add_signal_handler(signal.SIGINT, self._on_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        admin = await self._start()
+        try:
+            await self._serve()
+            await self._wind_down()
+        finally:
+            await self._feeds.close()
+            await self._tasks.close()
+            await self._plane.stop()
+            if admin is not None:
+                await admin.stop()
+        log.info("stopped")
+        return 0
+
+    async def _start(self) -> AdminServer | None:
+        settings = self._settings
+        self._note(DecisionKind.STARTED, f"started with {self._config_path}")
+        self._plane.start_workers()
+        await self._plane.start()
+        for cluster in settings.clusters:
+            self._inputs.report(
+                SourceStatus(cluster=cluster.name, state=SourceState.CONNECTING, since=time.time())
+            )
+        admin = None
+        if settings.admin.listen is not None:
+            admin = AdminServer(status=self._keeper.status, listen=settings.admin.listen)
+            await admin.start()
+        await self._feeds.follow(settings)
+        self._tasks.spawn(self._prober.run(), "prober")
+        self._tasks.spawn(self._reconciler.run(), "reconciler")
+        self._tasks.spawn(self._tell_service_manager(), "service-manager")
+        return admin
+
+    async def _serve(self) -> None:
+        """Until told to stop, or a part that nothing works without has failed."""
+        while not self._stop.is_set():
+            waiting = {
+                self._tasks.spawn(self._stop.wait(), "wait-stop"),
+                self._tasks.spawn(self._reload.wait(), "wait-reload"),
+                self._tasks.spawn(self._tasks.failed.wait(), "wait-failure"),
+            }
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in waiting:
+                    task.cancel()
+            if self._tasks.failure is not None:
+                raise NplbError(f"a part of nplb failed: {self._tasks.failure!r}")
+            if self._reload.is_set():
+                self._reload.clear()
+                await self._take_configuration()
+
+    async def _take_configuration(self) -> None:
+        """Reload: validated whole, then swapped whole; on any error the old one stays."""
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        reload = replace(self._keeper.reload, at=time.time(), count=self._keeper.reload.count + 1)
+        try:
+            settings = self._load()
+        except ConfigurationError as error:
+            errors = tuple(str(error).splitlines())
+            self._keeper.reload = replace(reload, refused=reload.refused + 1, errors=errors)
+            log.error("reload refused, the old configuration stays:\n%s", error)
+            self._note(DecisionKind.RELOAD_REFUSED, errors[0] if errors else "refused")
+        else:
+            for name in _FIXED:
+                if getattr(settings, name) != getattr(self._settings, name):
+                    log.warning("%s has changed: it takes effect at the next start", name)
+                    settings = replace(settings, **{name: getattr(self._settings, name)})
+            self._settings = settings
+            set_up_logging(settings.log)
+            self._inputs.settings.set(settings)
+            await self._feeds.follow(settings)
+            self._keeper.reload = replace(reload, errors=())
+            self._note(DecisionKind.RELOADED, f"took {self._config_path}")
+        notify("READY=1")
+
+    async def _wind_down(self) -> None:
+        """SIGTERM: not ready, wait, close listeners, drain."""
+        shutdown = self._settings.shutdown
+        self._keeper.stopping = True
+        notify("STOPPING=1")
+        self._note(DecisionKind.STOPPING, "stopping: not ready any more")
+        if shutdown.delay_seconds:
+            await asyncio.sleep(shutdown.delay_seconds)
+        # No pass may open a listener again.
+        await self._feeds.close()
+        await self._tasks.close()
+        self._plane.close_listeners()
+        await self._plane.drain(shutdown.drain_seconds)
+
+    async def _tell_service_manager(self) -> None:
+        """READY=1 once everything runs, what it waits for as STATUS=, and the watchdog, fed
+        only while the reconcile loop turns.
+
+        To the service manager, an edge that waits for its cluster has started: ending it
+        for that would only make it wait again. Clients are kept away by /readyz.
+        """
+        interval = watchdog_seconds()
+        notify("READY=1")
+        while not (status := self._keeper.status()).is_ready:
+            waiting = "; ".join(f"{p.name}: {p.detail}" for p in status.ready if not p.ok)
+            notify(f"STATUS=not ready: {waiting}", *self._sign_of_life(interval))
+            await self._reconciler.wait_pass(1.0)
+        log.info("ready")
+        notify("STATUS=ready")
+        while interval is not None:
+            await asyncio.sleep(interval)
+            notify(*self._sign_of_life(interval))
+
+    def _sign_of_life(self, interval: float | None) -> list[str]:
+        if interval is None or time.time() - self._reconciler.loop_at > 2 * interval:
+            return []
+        return ["WATCHDOG=1"]
+
+    def _on_stop(self) -> None:
+        if self._stop.is_set():
+            log.warning("told to stop a second time: ending now")
+            self._plane.kill()
+            raise SystemExit(1)
+        self._stop.set()
+
+    def _note(self, kind: DecisionKind, text: str) -> None:
+        self._journal.append(Decision(at=time.time(), kind=kind, subject="nplb", text=text))
+
+
+async def run_daemon(config_path: Path, load: Callable[[], Settings]) -> int:
+    """Run one balancer until it is told to stop. Returns the exit code."""
+    return await Daemon(config_path=config_path, load=load).run()

@@ -1,0 +1,80 @@
+"""Keeps the status: everything above as one value, for web, metrics and command line."""
+
+from collections.abc import Callable
+
+from nplb import __version__
+from nplb.control.findings import FindingBook
+from nplb.control.inputs import Inputs
+from nplb.control.readiness import Readiness
+from nplb.control.reconciler import Reconciler
+from nplb.dataplane import Plane
+from nplb.health.prober import Prober
+from nplb.model.status import ReloadStatus, Status
+from nplb.observe.journal import Journal
+
+
+class StatusKeeper:
+    """Puts the status together when asked; whoever reads it changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        inputs: Inputs,
+        reconciler: Reconciler,
+        plane: Plane,
+        journal: Journal,
+        findings: FindingBook,
+        prober: Prober,
+        config_path: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._inputs = inputs
+        self._reconciler = reconciler
+        self._plane = plane
+        self._journal = journal
+        self._findings = findings
+        self._prober = prober
+        self._config_path = config_path
+        self._now = now
+        self._started_at = now()
+        self._readiness = Readiness(started_at=self._started_at)
+        self.reload = ReloadStatus(at=self._started_at)
+        self.stopping = False
+
+    def status(self) -> Status:
+        """Everything that runs, at this moment."""
+        now = self._now()
+        settings = self._inputs.settings.get()
+        sources = self._inputs.sources.get()
+        traffic = self._plane.traffic()
+        reconciler = self._reconciler
+        return Status(
+            version=__version__,
+            now=now,
+            started_at=self._started_at,
+            loop_at=reconciler.loop_at,
+            passes=reconciler.passes,
+            config_path=self._config_path,
+            reload=self.reload,
+            sources=tuple(sources[name] for name in sorted(sources)),
+            ready=self._readiness.parts(
+                settings=settings,
+                snapshots=self._inputs.snapshots.get(),
+                sources=sources,
+                plan=reconciler.plan,
+                applied=reconciler.applied,
+                traffic=traffic,
+                reload_errors=self.reload.errors,
+                stopping=self.stopping,
+                now=now,
+            ),
+            plan=reconciler.plan,
+            applied=reconciler.applied,
+            verdicts=self._inputs.verdicts.get(),
+            traffic=traffic,
+            probing=self._prober.probing(),
+            findings=self._findings.findings,
+            decisions=self._journal.latest(),
+            stopping=self.stopping,
+            last_error=reconciler.last_error,
+        )

@@ -1,0 +1,81 @@
+"""Whether clients should be sent to this edge, part by part.
+
+Liveness is something else: it says that the loop turns, and depends on nothing outside.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nplb.model.applied import Applied, Traffic
+from nplb.model.cluster import Snapshot, SourceStatus
+from nplb.model.plan import Plan
+from nplb.model.reasons import BackendReason
+from nplb.model.settings import Settings
+from nplb.model.status import ReadyPart
+
+# How long after its start an edge waits for a cluster that can't be read, before it serves
+# those that can: one cluster's outage must not take another's clients down with it.
+CLUSTER_GRACE_SECONDS = 30.0
+
+
+@dataclass
+class Readiness:
+    """Judges the parts. What a start has to wait for (first snapshots, first probes) is
+    remembered once met: later trouble with them never takes the edge out of service."""
+
+    started_at: float
+    probed_once: bool = False
+
+    def parts(
+        self,
+        *,
+        settings: Settings,
+        snapshots: Mapping[str, Snapshot],
+        sources: Mapping[str, SourceStatus],
+        plan: Plan,
+        applied: Applied | None,
+        traffic: Traffic,
+        reload_errors: tuple[str, ...],
+        stopping: bool,
+        now: float,
+    ) -> tuple[ReadyPart, ...]:
+        """Every part of readiness at this moment."""
+        waited = now - self.started_at > CLUSTER_GRACE_SECONDS
+        parts = []
+        for cluster in settings.clusters:
+            status = sources.get(cluster.name)
+            error = status.error if status is not None else ""
+            known = cluster.name in snapshots
+            excused = waited and bool(snapshots)
+            detail = error if known or error else "waiting for the first snapshot"
+            parts.append(
+                ReadyPart(name=f"cluster/{cluster.name}", ok=known or excused, detail=detail)
+            )
+        parts.append(self._probes(plan, applied))
+        served = applied is not None
+        parts.append(
+            ReadyPart(name="plan", ok=served, detail="" if served else "no plan applied yet")
+        )
+        alive = sum(worker.alive for worker in traffic.workers)
+        detail = f"{alive} of {len(traffic.workers)} workers run"
+        parts.append(ReadyPart(name="workers", ok=alive > 0, detail="" if alive else detail))
+        parts.append(ReadyPart(name="config", ok=True, detail="; ".join(reload_errors)))
+        parts.append(
+            ReadyPart(name="running", ok=not stopping, detail="stopping" if stopping else "")
+        )
+        return tuple(parts)
+
+    def _probes(self, plan: Plan, applied: Applied | None) -> ReadyPart:
+        probing = (
+            sum(
+                backend.reason is BackendReason.PROBING
+                for frontend in plan.frontends
+                for backend in frontend.backends
+            )
+            if not self.probed_once
+            else 0
+        )
+        if applied is not None and not probing:
+            self.probed_once = True
+        detail = "" if self.probed_once else f"{probing} backends wait for their first probe"
+        return ReadyPart(name="probes", ok=self.probed_once, detail=detail)

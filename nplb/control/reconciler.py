@@ -1,0 +1,164 @@
+"""The one reconcile loop: the latest inputs in, a plan out, applied by the plane."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from nplb.control.findings import FindingBook
+from nplb.control.inputs import Inputs
+from nplb.dataplane import Plane
+from nplb.model.applied import Applied
+from nplb.model.cluster import SourceState
+from nplb.model.decision import Decision, DecisionKind
+from nplb.model.plan import Plan
+from nplb.model.verdict import ProbeTarget
+from nplb.observe.journal import Journal
+from nplb.plan.diff import plan_decisions
+from nplb.plan.make import make_plan
+
+log = logging.getLogger(__name__)
+
+MIN_INTERVAL_SECONDS = 0.02  # gathers a burst of changes into one pass
+MAX_INTERVAL_SECONDS = 30.0  # a whole pass now and then repairs damage from outside
+RETRY_SECONDS = 1.0  # after a pass that failed
+
+
+class Prober(Protocol):
+    """The one arrow back: the plan tells the prober its targets."""
+
+    def retarget(self, targets: tuple[ProbeTarget, ...]) -> None:
+        """Probe these from now on, and nothing else."""
+
+
+class Reconciler:
+    """Runs passes until cancelled. `plan`, `applied`, `passes`, `loop_at` and `last_error`
+    say where it stands.
+
+    Nothing is planned before the first snapshot of any cluster; afterwards a source that
+    fails changes nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Inputs,
+        plane: Plane,
+        prober: Prober,
+        journal: Journal,
+        findings: FindingBook,
+        now: Callable[[], float],
+    ) -> None:
+        self._inputs = inputs
+        self._plane = plane
+        self._prober = prober
+        self._journal = journal
+        self._findings = findings
+        self._now = now
+        self.plan = Plan()
+        self.applied: Applied | None = None
+        self.passes = 0
+        self.loop_at = now()
+        self.last_error = ""
+        self._source_states: dict[str, SourceState] = {}
+        self._passed = asyncio.Event()
+
+    async def wait_pass(self, seconds: float) -> None:
+        """Until the next pass has ended, or so many seconds are over."""
+        self._passed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._passed.wait(), seconds)
+
+    async def run(self) -> None:
+        """Turn until cancelled: wait for a change, a retry or the longest interval, then make
+        one pass."""
+        wait: float | None = None
+        while True:
+            await self._wait(MAX_INTERVAL_SECONDS if wait is None else wait)
+            try:
+                wait = await self.turn()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                # The loop is what keeps everything else alive: it survives any fault of a
+                # pass, says so, and makes a whole pass next.
+                log.exception("a reconcile pass failed; the plan before stays in force")
+                self.last_error = f"{type(error).__name__}: {error}"
+                wait = RETRY_SECONDS
+            self._passed.set()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until an input changes or the time is over, in steps that show the loop turns."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self._inputs.changed.is_set():
+            self.loop_at = self._now()
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._inputs.changed.wait(), min(left, 1.0))
+            except TimeoutError:
+                continue
+        await asyncio.sleep(MIN_INTERVAL_SECONDS)
+
+    async def turn(self) -> float | None:
+        """One whole pass. Returns after how many seconds the plane wants another one."""
+        self._inputs.changed.clear()
+        now = self._now()
+        self.loop_at = now
+        settings = self._inputs.settings.get()
+        snapshots = self._inputs.snapshots.get()
+        self._note_sources(now)
+        if not snapshots and self.applied is None:
+            self.passes += 1
+            return None
+        plan = make_plan(settings, snapshots, self._inputs.verdicts.get(), self.plan, now)
+        for decision in plan_decisions(self.plan, plan, now):
+            self._journal.append(decision)
+        self.plan = plan
+        self._prober.retarget(plan.probes)
+        applied = await self._plane.apply(plan)
+        self._note_listeners(applied, now)
+        self.applied = applied
+        for decision in self._findings.observe(settings, snapshots, plan, applied, now):
+            self._journal.append(decision)
+        self.passes += 1
+        self.last_error = ""
+        return applied.retry_seconds
+
+    def _note_sources(self, now: float) -> None:
+        for name, status in sorted(self._inputs.sources.get().items()):
+            before = self._source_states.get(name)
+            if status.state is before:
+                continue
+            self._source_states[name] = status.state
+            if status.state is SourceState.CONNECTING:
+                continue
+            live = status.state is SourceState.LIVE
+            kind = DecisionKind.SOURCE_LIVE if live else DecisionKind.SOURCE_STALE
+            text = (
+                "the cluster's state is current"
+                if live
+                else (f"the last snapshot stays in force: {status.error}")
+            )
+            self._journal.append(Decision(at=now, kind=kind, subject=name, text=text, cluster=name))
+
+    def _note_listeners(self, applied: Applied, now: float) -> None:
+        before = self.applied.listen_errors if self.applied is not None else {}
+        for key in sorted(before.keys() | applied.listen_errors.keys()):
+            old, new = before.get(key, ()), applied.listen_errors.get(key, ())
+            if old == new:
+                continue
+            kind = DecisionKind.LISTEN_FAILED if new else DecisionKind.LISTENING
+            text = "; ".join(error.detail for error in new) or "listening again"
+            self._journal.append(
+                Decision(
+                    at=now,
+                    kind=kind,
+                    subject=str(key),
+                    text=text,
+                    service=str(key.service),
+                    cluster=key.service.cluster,
+                )
+            )

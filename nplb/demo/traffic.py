@@ -1,0 +1,180 @@
+"""Clients of the demo: real connections through the edge, every answer checked and counted.
+
+A request fails when its connection is refused, reset or silent, or when the answer is wrong,
+also when it is another service's. Connections that were open when a node went silent are
+counted apart if they fail: no balancer can save what was already on its way through the node.
+"""
+
+import asyncio
+import itertools
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nplb.aio.tasks import TaskOwner
+from nplb.model.keys import Address
+
+REQUEST_TIMEOUT_SECONDS = 5.0
+# A kept connection is replaced after so many requests, as HTTP clients and servers do.
+REQUESTS_PER_CONNECTION = 25
+PAUSE_SECONDS = 0.02
+
+
+@dataclass
+class Tally:
+    """What the clients saw. `apart` are failures of connections that were open when a node
+    went silent; `reasons` counts the other failures by what happened."""
+
+    requests: int = 0
+    failed: int = 0
+    apart: int = 0
+    connections: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    nodes: Counter[str] = field(default_factory=Counter)
+    slowest_seconds: float = 0.0
+
+
+class ClientError(Exception):
+    """One request that failed, in words."""
+
+
+class Connection:
+    """One client connection that asks for `/` and checks that the right service answers."""
+
+    def __init__(self, address: Address, service: str) -> None:
+        self._address = address
+        self._service = service
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.opened_at = 0.0
+
+    async def open(self) -> None:
+        """Connect to the edge."""
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                self._streams = await asyncio.open_connection(self._address.ip, self._address.port)
+        except TimeoutError:
+            raise ClientError("connect timed out") from None
+        except OSError as error:
+            raise ClientError(f"connect failed: {error.strerror or error}") from None
+        self.opened_at = time.monotonic()
+
+    async def request(self) -> str:
+        """One request and its answer. Returns the name of the pod that answered."""
+        assert self._streams is not None
+        reader, writer = self._streams
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                writer.write(b"GET / HTTP/1.1\r\nHost: demo\r\nAccept: application/json\r\n\r\n")
+                await writer.drain()
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = _content_length(head)
+                body = await reader.readexactly(length)
+        except TimeoutError:
+            raise ClientError("no answer in time") from None
+        except asyncio.IncompleteReadError as error:
+            at = "in the answer" if error.partial else "before the answer"
+            raise ClientError(f"connection closed {at}") from None
+        except OSError as error:
+            raise ClientError(f"connection broke: {error.strerror or error}") from None
+        return self._check(head, body)
+
+    def _check(self, head: bytes, body: bytes) -> str:
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise ClientError(f"answered {head.splitlines()[0].decode(errors='replace')}")
+        answer = json.loads(body)
+        if answer["service"] != self._service:
+            raise ClientError(f"wrong service: asked {self._service}, got {answer['service']}")
+        return str(answer["pod"])
+
+    async def close(self) -> None:
+        """Close; safe at any time."""
+        if self._streams is None:
+            return
+        writer = self._streams[1]
+        self._streams = None
+        writer.close()
+        try:
+            async with asyncio.timeout(1):
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            writer.transport.abort()
+
+
+class Traffic:
+    """A trickle of clients, each its own task, until stopped."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._tasks = TaskOwner("traffic")
+        self._stop: dict[str, asyncio.Event] = {}
+        self._running: dict[str, list[asyncio.Task[None]]] = {}
+        self._silent_at = 0.0
+        self._numbers = itertools.count(1)
+
+    def start(
+        self, service: str, address: Address, *, kept: int, fresh: int, lifelong: int = 0
+    ) -> None:
+        """Start clients of one service (`namespace/name`) at one edge address.
+
+        `kept` clients send several requests over each connection, `fresh` ones open a
+        connection for every request, `lifelong` ones never give theirs up.
+        """
+        stop = self._stop.setdefault(service, asyncio.Event())
+        running = self._running.setdefault(service, [])
+        kinds = [REQUESTS_PER_CONNECTION] * kept + [1] * fresh + [10**9] * lifelong
+        for requests in kinds:
+            client = self._client(service, address, requests, stop.is_set)
+            running.append(self._tasks.spawn(client, f"client-{next(self._numbers)}"))
+
+    async def stop(self, service: str | None = None) -> None:
+        """Let the clients of one service (or all) finish their request, then end them."""
+        for name in [service] if service is not None else list(self._stop):
+            self._stop.pop(name).set()
+            await asyncio.gather(*self._running.pop(name))
+
+    def node_went_silent(self) -> None:
+        """Connections opened before now may fail without it being the balancer's fault."""
+        self._silent_at = time.monotonic()
+
+    async def _client(
+        self, service: str, address: Address, requests: int, stopped: Callable[[], bool]
+    ) -> None:
+        tally = self.tally
+        while not stopped():
+            connection = Connection(address, service)
+            try:
+                await connection.open()
+                tally.connections += 1
+                for _ in range(requests):
+                    begun = time.monotonic()
+                    pod = await connection.request()
+                    tally.slowest_seconds = max(tally.slowest_seconds, time.monotonic() - begun)
+                    tally.requests += 1
+                    tally.nodes[pod] += 1
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    if stopped():
+                        break
+            except ClientError as error:
+                tally.requests += 1
+                if 0 < connection.opened_at <= self._silent_at:
+                    tally.apart += 1
+                else:
+                    tally.failed += 1
+                    tally.reasons[f"{service}: {error}"] += 1
+                    await asyncio.sleep(PAUSE_SECONDS)
+            finally:
+                await connection.close()
+
+    async def close(self) -> None:
+        """End everything at once."""
+        await self._tasks.close()
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-length":
+            return int(value)
+    raise ClientError("the answer has no Content-Length")

@@ -1,0 +1,294 @@
+"""`make_plan`: all frontends and backends as they should be, each with its reason."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from nplb.alloc.edge import EdgeClaim, resolve_edge_ports
+from nplb.model.cluster import EndpointSlice, Node, Service, ServicePort, ServiceType, Snapshot
+from nplb.model.keys import Address, BackendKey, FrontendKey, Protocol
+from nplb.model.plan import Backend, Frontend, LeftOut, Plan, Skipped
+from nplb.model.reasons import BackendReason, BackendState, Cause, SkipReason
+from nplb.model.settings import (
+    ClusterSettings,
+    EdgePort,
+    FrontendSettings,
+    HealthSettings,
+    InitialState,
+    Settings,
+)
+from nplb.model.verdict import ProbeTarget, Verdict
+from nplb.plan.overrides import overrides_for
+from nplb.policy.nodes import (
+    EndpointCounts,
+    Exclusion,
+    count_endpoints,
+    node_exclusion,
+    node_ip,
+    service_exclusion,
+)
+from nplb.policy.selectors import parse_selector
+
+# Which reason a probe's cause gives to a backend that is down.
+_DOWN_REASONS = {
+    Cause.REFUSED: BackendReason.REFUSED,
+    Cause.TIMEOUT: BackendReason.TIMEOUT,
+    Cause.UNREACHABLE: BackendReason.UNREACHABLE,
+    Cause.RESET: BackendReason.RESET,
+    Cause.UNEXPECTED_ANSWER: BackendReason.PROBE_FAILED,
+}
+
+
+def make_plan(
+    settings: Settings,
+    snapshots: Mapping[str, Snapshot],
+    verdicts: Mapping[Address, Verdict],
+    previous: Plan,
+    now: float,
+) -> Plan:
+    """The plan that these inputs give.
+
+    `snapshots` is keyed by cluster name; a configured cluster without one contributes
+    nothing yet. `previous` gives what must outlive a pass: since when a backend is as it is,
+    and the generation, which grows only when the content changes. `now` is epoch seconds.
+    """
+    before = {frontend.key: frontend for frontend in previous.frontends}
+    candidates: list[_Candidate] = []
+    skipped: list[Skipped] = []
+    for cluster in sorted(settings.clusters, key=lambda c: c.name):
+        snapshot = snapshots.get(cluster.name)
+        if snapshot is not None:
+            found, left = _candidates(settings, cluster, snapshot)
+            candidates += found
+            skipped += left
+
+    edge = resolve_edge_ports(
+        [
+            EdgeClaim(key=c.key, addresses=c.listen, pinned=c.pinned, created=c.service.created)
+            for c in candidates
+        ]
+    )
+    frontends: list[Frontend] = []
+    probes: dict[Address, ProbeTarget] = {}
+    views: dict[str, _ClusterView] = {}
+    for candidate in sorted(candidates, key=lambda c: c.key):
+        lost = edge.lost.get(candidate.key)
+        if lost is not None:
+            skipped.append(
+                Skipped(key=candidate.key, reason=SkipReason.EDGE_PORT_TAKEN, detail=lost)
+            )
+            continue
+        cluster = candidate.cluster
+        view = views.get(cluster.name)
+        if view is None:
+            view = views[cluster.name] = _ClusterView.of(cluster, snapshots[cluster.name])
+        frontend, targets = _frontend(settings, candidate, view, verdicts, before, now)
+        frontends.append(frontend)
+        if settings.health.enabled:
+            for target in targets:
+                probes[target] = _probe_target(target, settings.health)
+
+    plan = Plan(
+        generation=previous.generation,
+        frontends=tuple(frontends),
+        skipped=tuple(sorted(skipped, key=lambda s: s.key)),
+        probes=tuple(probes[address] for address in sorted(probes)),
+    )
+    if plan == previous:
+        return previous
+    return replace(plan, generation=previous.generation + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A Service's port that wants a frontend."""
+
+    key: FrontendKey
+    cluster: ClusterSettings
+    service: Service
+    port: ServicePort
+    listen: tuple[Address, ...]
+    pinned: bool
+    override: FrontendSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClusterView:
+    """What every Service of one cluster needs to know of it, computed once a pass."""
+
+    nodes: tuple[tuple[Node, Exclusion | None], ...]
+    slices: Mapping[tuple[str, str], Sequence[EndpointSlice]]
+
+    @classmethod
+    def of(cls, cluster: ClusterSettings, snapshot: Snapshot) -> "_ClusterView":
+        selector = parse_selector(cluster.node_selector)
+        slices: dict[tuple[str, str], list[EndpointSlice]] = {}
+        for piece in snapshot.slices:
+            slices.setdefault((piece.namespace, piece.service), []).append(piece)
+        nodes = tuple((node, node_exclusion(node, selector)) for node in snapshot.nodes)
+        return cls(nodes=nodes, slices=slices)
+
+
+def _candidates(
+    settings: Settings, cluster: ClusterSettings, snapshot: Snapshot
+) -> tuple[list[_Candidate], list[Skipped]]:
+    selector = parse_selector(cluster.service_selector)
+    found: list[_Candidate] = []
+    skipped: list[Skipped] = []
+    for service in snapshot.services:
+        if not service.uses_node_ports or not selector.matches(service.labels):
+            continue
+        if cluster.namespaces and service.key.namespace not in cluster.namespaces:
+            continue
+        for port in service.ports:
+            key = FrontendKey(service.key, port.port, port.protocol)
+            skip = _skip(cluster, service, port)
+            if skip is not None:
+                skipped.append(Skipped(key=key, reason=skip[0], detail=skip[1]))
+                continue
+            override = overrides_for(settings.frontends, service, port)
+            listen = override.listen or _listen(settings, port)
+            found.append(
+                _Candidate(
+                    key=key,
+                    cluster=cluster,
+                    service=service,
+                    port=port,
+                    listen=listen,
+                    pinned=override.listen is not None,
+                    override=override,
+                )
+            )
+    return found, skipped
+
+
+def _skip(
+    cluster: ClusterSettings, service: Service, port: ServicePort
+) -> tuple[SkipReason, str] | None:
+    if service.deleting:
+        return SkipReason.SERVICE_DELETING, "the Service is being deleted"
+    if (
+        service.type is ServiceType.LOAD_BALANCER
+        and service.load_balancer_class is not None
+        and service.load_balancer_class != cluster.load_balancer_class
+    ):
+        wanted = cluster.load_balancer_class
+        detail = f"loadBalancerClass is {service.load_balancer_class}, not {wanted}"
+        return SkipReason.OTHER_CLASS, detail
+    if port.protocol is not Protocol.TCP:
+        return SkipReason.PROTOCOL, f"the relay carries TCP, this port is {port.protocol}"
+    if not port.node_port:
+        return SkipReason.NO_NODE_PORT, "the port has no nodePort to send clients to"
+    return None
+
+
+def _listen(settings: Settings, port: ServicePort) -> tuple[Address, ...]:
+    number = port.node_port if settings.listen.port is EdgePort.MIRROR else port.port
+    return tuple(Address(ip, number) for ip in settings.listen.addresses)
+
+
+def _frontend(
+    settings: Settings,
+    candidate: _Candidate,
+    view: _ClusterView,
+    verdicts: Mapping[Address, Verdict],
+    before: Mapping[FrontendKey, Frontend],
+    now: float,
+) -> tuple[Frontend, list[Address]]:
+    service, override = candidate.service, candidate.override
+    slices = view.slices.get((service.key.namespace, service.key.name), ())
+    endpoints = count_endpoints(slices)
+    previous = before.get(candidate.key)
+    earlier = {b.key: b for b in previous.backends} if previous is not None else {}
+    backends: list[Backend] = []
+    left_out: list[LeftOut] = []
+    targets: list[Address] = []
+    for node, node_out in view.nodes:
+        ip = node_ip(node, candidate.cluster.node_address, service.ip_families)
+        if ip is None:
+            left_out.append(_no_address(node, candidate))
+            continue
+        out, weight = node_out, 1
+        if out is None:
+            out, weight = service_exclusion(service, node, endpoints)
+        address = Address(ip, candidate.port.node_port)
+        if out is not None:
+            state, reason, detail = BackendState.DRAINING, out.reason, out.detail
+        else:
+            targets.append(address)
+            state, reason, detail = _judge(settings.health, verdicts.get(address), endpoints)
+        key = BackendKey(candidate.key, node.name, address)
+        backends.append(
+            _keep(
+                earlier.get(key),
+                Backend(
+                    key=key, state=state, reason=reason, detail=detail, weight=weight, since=now
+                ),
+            )
+        )
+    frontend = Frontend(
+        key=candidate.key,
+        port_name=candidate.port.name,
+        node_port=candidate.port.node_port,
+        listen=candidate.listen,
+        balance=override.balance or settings.balance,
+        timeouts=override.timeouts or settings.timeouts,
+        connect_attempts=override.connect_attempts or settings.connect_attempts,
+        backends=tuple(sorted(backends, key=lambda b: b.key)),
+        left_out=tuple(left_out),
+    )
+    return (previous if previous == frontend else frontend), targets
+
+
+def _no_address(node: Node, candidate: _Candidate) -> LeftOut:
+    wanted = " or ".join(candidate.cluster.node_address)
+    families = "/".join(candidate.service.ip_families)
+    detail = f"the Node has no {wanted} address" + (f" of family {families}" if families else "")
+    return LeftOut(node=node.name, reason=BackendReason.NO_ADDRESS, detail=detail)
+
+
+def _judge(
+    health: HealthSettings, verdict: Verdict | None, endpoints: EndpointCounts
+) -> tuple[BackendState, BackendReason, str]:
+    """A backend that the API lets in: what probing says of it."""
+    if not health.enabled:
+        return BackendState.ACTIVE, BackendReason.PROBES_OFF, ""
+    if verdict is None or verdict.healthy is None:
+        if health.initial is InitialState.UP:
+            return BackendState.ACTIVE, BackendReason.UNPROBED, ""
+        return BackendState.DOWN, BackendReason.PROBING, ""
+    if verdict.healthy:
+        return BackendState.ACTIVE, BackendReason.PASSING, ""
+    cause = verdict.cause
+    if cause is Cause.REFUSED and endpoints.known and not endpoints.ready:
+        # kube-proxy refuses where a Service has no endpoint at all: the node is not to blame.
+        return (
+            BackendState.DOWN,
+            BackendReason.SERVICE_EMPTY,
+            "the Service has no ready endpoint, so every node refuses",
+        )
+    reason = (
+        _DOWN_REASONS.get(cause, BackendReason.PROBE_FAILED)
+        if cause
+        else (BackendReason.PROBE_FAILED)
+    )
+    return BackendState.DOWN, reason, verdict.detail
+
+
+def _keep(previous: Backend | None, backend: Backend) -> Backend:
+    """The backend with the time since when it is in this state for this reason."""
+    if previous is None or (previous.state, previous.reason) != (backend.state, backend.reason):
+        return backend
+    kept = replace(backend, since=previous.since)
+    return previous if kept == previous else kept
+
+
+def _probe_target(address: Address, health: HealthSettings) -> ProbeTarget:
+    return ProbeTarget(
+        address=address,
+        interval_seconds=health.interval_seconds,
+        timeout_seconds=health.timeout_seconds,
+        rise=health.rise,
+        fall=health.fall,
+        jitter=health.jitter,
+        initial=health.initial,
+    )

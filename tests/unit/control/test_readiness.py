@@ -1,0 +1,70 @@
+"""Readiness: what a start waits for, and what never takes a running edge out of service."""
+
+from nplb.control.readiness import CLUSTER_GRACE_SECONDS, Readiness
+from nplb.model.applied import Applied, Traffic, WorkerCounters
+from nplb.model.cluster import Snapshot, SourceState, SourceStatus
+from nplb.model.plan import Plan
+from nplb.model.settings import Settings
+from nplb.model.verdict import Verdict
+from nplb.plan.make import make_plan
+from tests.support.builders import a_cluster, a_node, a_service, a_snapshot, a_verdict
+
+BOTH = Settings(clusters=(a_cluster("a"), a_cluster("b")))
+SNAPSHOT_A = a_snapshot([a_service(cluster="a")], [a_node(1)], cluster="a")
+SNAPSHOT_B = a_snapshot(cluster="b")
+WORKER = WorkerCounters(worker=0, pid=1, alive=True, generation=1, restarts=0)
+GOOD = [a_verdict("192.0.2.1")]
+
+
+def unready(
+    readiness: Readiness,
+    *snapshots: Snapshot,
+    verdicts: list[Verdict] | None = None,
+    applied: bool = True,
+    error: str = "",
+    stopping: bool = False,
+    now: float = 1.0,
+    workers: tuple[WorkerCounters, ...] = (WORKER,),
+) -> set[str]:
+    known = {s.cluster: s for s in snapshots}
+    by_address = {v.address: v for v in (GOOD if verdicts is None else verdicts)}
+    parts = readiness.parts(
+        settings=BOTH,
+        snapshots=known,
+        sources={
+            "b": SourceStatus(cluster="b", state=SourceState.CONNECTING, since=0.0, error=error)
+        },
+        plan=make_plan(BOTH, known, by_address, Plan(), now),
+        applied=Applied(generation=1) if applied else None,
+        traffic=Traffic(workers=workers),
+        reload_errors=("nplb.yaml:1:1: wrong",),
+        stopping=stopping,
+        now=now,
+    )
+    return {part.name for part in parts if not part.ok}
+
+
+def test_a_start_waits_for_every_cluster_a_plan_and_the_first_probes() -> None:
+    readiness = Readiness(started_at=0.0)
+    assert unready(readiness, applied=False) == {"cluster/a", "cluster/b", "plan", "probes"}
+    assert unready(readiness, SNAPSHOT_A) == {"cluster/b"}
+    assert unready(readiness, SNAPSHOT_A, SNAPSHOT_B) == set()
+
+
+def test_one_cluster_that_stays_away_does_not_hold_the_others_for_ever() -> None:
+    late = CLUSTER_GRACE_SECONDS + 1
+    assert unready(Readiness(started_at=0.0), SNAPSHOT_A, error="refused", now=late) == set()
+    assert "cluster/a" in unready(Readiness(started_at=0.0), now=late)
+
+
+def test_a_new_service_that_is_not_probed_yet_does_not_make_a_running_edge_unready() -> None:
+    readiness = Readiness(started_at=0.0)
+    assert unready(readiness, SNAPSHOT_A, SNAPSHOT_B, verdicts=[]) == {"probes"}
+    assert unready(readiness, SNAPSHOT_A, SNAPSHOT_B) == set()
+    assert unready(readiness, SNAPSHOT_A, SNAPSHOT_B, verdicts=[]) == set()
+
+
+def test_stopping_and_no_worker() -> None:
+    readiness = Readiness(started_at=0.0)
+    assert unready(readiness, SNAPSHOT_A, SNAPSHOT_B, stopping=True) == {"running"}
+    assert unready(readiness, SNAPSHOT_A, SNAPSHOT_B, workers=()) == {"workers"}
