@@ -1,25 +1,31 @@
-"""The edge's own ports: which service gets an address that several want, by a stated rule.
+"""The edge's own ports: who listens on which address, and who must give way.
 
-Services of one or several clusters may want the same address and port of the edge. The rule,
-first difference decides:
+One rule, so that the outcome never depends on chance or on the order of a listing. Claims are
+served in rank order:
 
-1. an address fixed in the configuration file goes before one that follows from the Service;
-2. the Service created earlier (one without a creation time counts as the latest);
-3. the order of cluster, namespace, name, port, protocol.
+1. pinned in the configuration file before those that only follow their Service;
+2. the Service that was created earlier (one without a creation time comes last);
+3. the key, in its sort order.
 
-Nothing else counts: not who was seen first, not who is served now. A wildcard address and any
-other of its family on the same port are the same, as they are to the kernel.
+A claim that overlaps one already served gets nothing, also none of its other addresses: half a
+frontend would be noticed later than a missing one. Addresses overlap when their ports are equal
+and their IPs are, or one of them is the wildcard of the other's family.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.keys import Address, FrontendKey
+
+_WILDCARDS = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeClaim:
-    """One frontend and the addresses it wants. `created` is epoch seconds, None if unknown."""
+    """One frontend's wish for addresses on the edge. `pinned` when the configuration file names
+    them; `created` is the Service's creation time, epoch seconds."""
 
     key: FrontendKey
     addresses: tuple[Address, ...]
@@ -28,51 +34,108 @@ class EdgeClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeLedger:
-    """Who holds which address of the edge, and who lost one, with a sentence that names both."""
+class EdgeConflict:
+    """Two frontends want one address. `why` is the part of the rule that decided."""
 
-    holders: Mapping[Address, FrontendKey]
-    lost: Mapping[FrontendKey, str]
+    winner: FrontendKey
+    winner_address: Address
+    loser: FrontendKey
+    loser_address: Address
+    why: str
+
+    @property
+    def text(self) -> str:
+        """One line that names both."""
+        if self.winner_address == self.loser_address:
+            what = f"{self.loser_address} is taken by {self.winner}"
+        else:
+            what = f"{self.loser_address} overlaps {self.winner_address} of {self.winner}"
+        return f"{what}, which goes before {self.loser}: {self.why}"
+
+    def finding(self, now: float) -> Finding:
+        """The finding, about the frontend that is not served."""
+        return Finding(
+            kind=FindingKind.EDGE_PORT_CONFLICT,
+            severity=Severity.ERROR,
+            cluster=self.loser.service.cluster,
+            subject=str(self.loser),
+            text=self.text,
+            remedy="give one of them an address or a port of its own under `frontends` in the "
+            "configuration",
+            since=now,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeLedger:
+    """Who has which address of the edge. `lost` says of each frontend that gets nothing why;
+    `conflicts` has the same with both sides as keys, sorted by the loser."""
+
+    holders: Mapping[Address, FrontendKey] = field(default_factory=dict)
+    lost: Mapping[FrontendKey, str] = field(default_factory=dict)
+    conflicts: tuple[EdgeConflict, ...] = ()
+
+    def findings(self, now: float) -> tuple[Finding, ...]:
+        """One finding for each frontend that is not served."""
+        return tuple(conflict.finding(now) for conflict in self.conflicts)
 
 
 def resolve_edge_ports(claims: Sequence[EdgeClaim]) -> EdgeLedger:
-    """Give every address to one claim. A claim that loses one of its addresses gets none:
-    a frontend that listens on half of its addresses would hide the conflict."""
+    """Serve the claims by the rule above. The order of `claims` does not matter."""
     holders: dict[Address, FrontendKey] = {}
-    by_port: dict[int, list[Address]] = {}
-    lost: dict[FrontendKey, str] = {}
+    by_port: dict[int, list[_Held]] = {}
+    lost: dict[FrontendKey, EdgeConflict] = {}
     for claim in sorted(claims, key=_rank):
-        clash = _clash(claim.addresses, by_port)
-        if clash is not None:
-            wanted, held = clash
-            lost[claim.key] = f"{wanted} on the edge is held by {holders[held]}"
+        conflict = _conflict(claim, by_port)
+        if conflict is not None:
+            lost[claim.key] = conflict
             continue
         for address in claim.addresses:
             holders[address] = claim.key
-            by_port.setdefault(address.port, []).append(address)
-    return EdgeLedger(holders=holders, lost=lost)
+            by_port.setdefault(address.port, []).append(_Held(address, claim))
+    return EdgeLedger(
+        holders=holders,
+        lost={key: lost[key].text for key in sorted(lost)},
+        conflicts=tuple(lost[key] for key in sorted(lost)),
+    )
 
 
-def _rank(claim: EdgeClaim) -> tuple[bool, float, FrontendKey]:
-    created = claim.created if claim.created is not None else float("inf")
-    return (not claim.pinned, created, claim.key)
+class _Held(NamedTuple):
+    address: Address
+    claim: EdgeClaim
 
 
-def _clash(
-    wanted: Iterable[Address], by_port: Mapping[int, Sequence[Address]]
-) -> tuple[Address, Address] | None:
-    for address in wanted:
+def _rank(claim: EdgeClaim) -> tuple[bool, bool, float, FrontendKey]:
+    return (not claim.pinned, claim.created is None, claim.created or 0.0, claim.key)
+
+
+def _conflict(claim: EdgeClaim, by_port: Mapping[int, list[_Held]]) -> EdgeConflict | None:
+    for address in claim.addresses:
         for held in by_port.get(address.port, ()):
-            if overlap(address.ip, held.ip):
-                return address, held
+            if held.claim.key != claim.key and _overlap(address.ip, held.address.ip):
+                return EdgeConflict(
+                    winner=held.claim.key,
+                    winner_address=held.address,
+                    loser=claim.key,
+                    loser_address=address,
+                    why=_why(held.claim, claim),
+                )
     return None
 
 
-def overlap(one: str, other: str) -> bool:
-    """Whether two listen addresses claim the same packets on a port. `::` takes IPv4 too, as a
-    dual-stack listener does."""
-    if one == other or "::" in (one, other):
+def _overlap(one: str, other: str) -> bool:
+    if one == other:
         return True
     if (":" in one) != (":" in other):
         return False
-    return "0.0.0.0" in (one, other)
+    return one in _WILDCARDS or other in _WILDCARDS
+
+
+def _why(winner: EdgeClaim, loser: EdgeClaim) -> str:
+    if winner.pinned and not loser.pinned:
+        return "it is pinned in the configuration"
+    if winner.created != loser.created:
+        if loser.created is None:
+            return "its Service has a creation time and the other's has none"
+        return "its Service was created earlier"
+    return "its name sorts first"
