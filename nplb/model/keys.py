@@ -1,7 +1,11 @@
-"""Identities: small frozen keys that sort, hash and print the same everywhere."""
+"""Identities: small immutable keys that sort, hash and print the same everywhere.
 
-from dataclasses import dataclass
+They are tuples, because a plan has hundreds of thousands of them in dictionaries, and a
+tuple is hashed and compared without a call into Python.
+"""
+
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Protocol(StrEnum):
@@ -12,8 +16,7 @@ class Protocol(StrEnum):
     SCTP = "SCTP"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServiceKey:
+class ServiceKey(NamedTuple):
     """One Service of one cluster. Prints as `cluster/namespace/name`."""
 
     cluster: str
@@ -29,8 +32,7 @@ class ServiceKey:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class FrontendKey:
+class FrontendKey(NamedTuple):
     """One port of one Service, which is what a frontend serves.
 
     `port` is the Service's own port number: with the protocol it is unique within a Service
@@ -45,8 +47,7 @@ class FrontendKey:
         return f"{self.service}:{self.port}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
+class Address(NamedTuple):
     """An IP address and a port. Prints as `192.0.2.1:80` or `[2001:db8::1]:80`."""
 
     ip: str
@@ -56,8 +57,7 @@ class Address:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class BackendKey:
+class BackendKey(NamedTuple):
     """One node's NodePort behind one frontend."""
 
     frontend: FrontendKey

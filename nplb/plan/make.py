@@ -1,10 +1,18 @@
 """`make_plan`: all frontends and backends as they should be, each with its reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nplb.alloc.edge import EdgeClaim, resolve_edge_ports
-from nplb.model.cluster import EndpointSlice, Node, Service, ServicePort, ServiceType, Snapshot
+from nplb.model.cluster import (
+    EndpointSlice,
+    Node,
+    Service,
+    ServicePort,
+    ServiceType,
+    Snapshot,
+    TrafficPolicy,
+)
 from nplb.model.keys import Address, BackendKey, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, LeftOut, Plan, Skipped
 from nplb.model.reasons import BackendReason, BackendState, Cause, SkipReason
@@ -68,7 +76,7 @@ def make_plan(
         ]
     )
     frontends: list[Frontend] = []
-    probes: dict[Address, ProbeTarget] = {}
+    addresses: set[Address] = set()
     views: dict[str, _ClusterView] = {}
     for candidate in sorted(candidates, key=lambda c: c.key):
         lost = edge.lost.get(candidate.key)
@@ -81,17 +89,18 @@ def make_plan(
         view = views.get(cluster.name)
         if view is None:
             view = views[cluster.name] = _ClusterView.of(cluster, snapshots[cluster.name])
-        frontend, targets = _frontend(settings, candidate, view, verdicts, before, now)
+        frontend, targets = _frontend(
+            settings, candidate, view, verdicts, before.get(candidate.key), now
+        )
         frontends.append(frontend)
         if settings.health.enabled:
-            for target in targets:
-                probes[target] = _probe_target(target, settings.health)
+            addresses.update(targets)
 
     plan = Plan(
         generation=previous.generation,
         frontends=tuple(frontends),
         skipped=tuple(sorted(skipped, key=lambda s: s.key)),
-        probes=tuple(probes[address] for address in sorted(probes)),
+        probes=_probes(addresses, settings.health, previous.probes),
     )
     if plan == previous:
         return previous
@@ -111,12 +120,18 @@ class _Candidate:
     override: FrontendSettings
 
 
+# A node, its address for a Service (None: none is usable), and why no Service may use it.
+_Row = tuple[Node, str | None, Exclusion | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ClusterView:
     """What every Service of one cluster needs to know of it, computed once a pass."""
 
+    cluster: ClusterSettings
     nodes: tuple[tuple[Node, Exclusion | None], ...]
     slices: Mapping[tuple[str, str], Sequence[EndpointSlice]]
+    _rows: dict[tuple[str, ...], list[_Row]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cluster: ClusterSettings, snapshot: Snapshot) -> "_ClusterView":
@@ -124,8 +139,18 @@ class _ClusterView:
         slices: dict[tuple[str, str], list[EndpointSlice]] = {}
         for piece in snapshot.slices:
             slices.setdefault((piece.namespace, piece.service), []).append(piece)
-        nodes = tuple((node, node_exclusion(node, selector)) for node in snapshot.nodes)
-        return cls(nodes=nodes, slices=slices)
+        ordered = sorted(snapshot.nodes, key=lambda node: node.name)
+        nodes = tuple((node, node_exclusion(node, selector)) for node in ordered)
+        return cls(cluster=cluster, nodes=nodes, slices=slices)
+
+    def rows(self, families: tuple[str, ...]) -> list[_Row]:
+        """Every node with its address for Services of these families, and why it is out."""
+        rows = self._rows.get(families)
+        if rows is None:
+            types = self.cluster.node_address
+            rows = [(node, node_ip(node, types, families), out) for node, out in self.nodes]
+            self._rows[families] = rows
+        return rows
 
 
 def _candidates(
@@ -191,52 +216,60 @@ def _frontend(
     candidate: _Candidate,
     view: _ClusterView,
     verdicts: Mapping[Address, Verdict],
-    before: Mapping[FrontendKey, Frontend],
+    previous: Frontend | None,
     now: float,
 ) -> tuple[Frontend, list[Address]]:
-    service, override = candidate.service, candidate.override
+    """One frontend, and the addresses to probe for it. The loop runs once for every node of
+    every Service, so it builds nothing that the plan before already has."""
+    service, override, health = candidate.service, candidate.override, settings.health
     slices = view.slices.get((service.key.namespace, service.key.name), ())
     endpoints = count_endpoints(slices)
-    previous = before.get(candidate.key)
-    earlier = {b.key: b for b in previous.backends} if previous is not None else {}
+    local = service.external_traffic_policy is TrafficPolicy.LOCAL
+    earlier = {b.key.node: b for b in previous.backends} if previous is not None else {}
+    port = candidate.port.node_port
     backends: list[Backend] = []
     left_out: list[LeftOut] = []
     targets: list[Address] = []
-    for node, node_out in view.nodes:
-        ip = node_ip(node, candidate.cluster.node_address, service.ip_families)
+    for node, ip, node_out in view.rows(service.ip_families):
         if ip is None:
             left_out.append(_no_address(node, candidate))
             continue
+        before = earlier.get(node.name)
+        if before is not None and before.key.address.ip == ip and before.key.address.port == port:
+            key = before.key
+        else:
+            before, key = None, BackendKey(candidate.key, node.name, Address(ip, port))
         out, weight = node_out, 1
-        if out is None:
+        if out is None and local:
             out, weight = service_exclusion(service, node, endpoints)
-        address = Address(ip, candidate.port.node_port)
         if out is not None:
             state, reason, detail = BackendState.DRAINING, out.reason, out.detail
         else:
-            targets.append(address)
-            state, reason, detail = _judge(settings.health, verdicts.get(address), endpoints)
-        key = BackendKey(candidate.key, node.name, address)
+            targets.append(key.address)
+            state, reason, detail = _judge(health, verdicts.get(key.address), endpoints)
+        if before is not None and (state is before.state and reason is before.reason):
+            if detail == before.detail and weight == before.weight:
+                backends.append(before)
+            else:
+                backends.append(replace(before, detail=detail, weight=weight))
+            continue
         backends.append(
-            _keep(
-                earlier.get(key),
-                Backend(
-                    key=key, state=state, reason=reason, detail=detail, weight=weight, since=now
-                ),
-            )
+            Backend(key=key, state=state, reason=reason, detail=detail, weight=weight, since=now)
         )
     frontend = Frontend(
         key=candidate.key,
         port_name=candidate.port.name,
-        node_port=candidate.port.node_port,
+        node_port=port,
         listen=candidate.listen,
         balance=override.balance or settings.balance,
         timeouts=override.timeouts or settings.timeouts,
         connect_attempts=override.connect_attempts or settings.connect_attempts,
-        backends=tuple(sorted(backends, key=lambda b: b.key)),
+        backends=tuple(backends),
         left_out=tuple(left_out),
     )
-    return (previous if previous == frontend else frontend), targets
+    if previous == frontend:
+        return previous, targets
+    return frontend, targets
 
 
 def _no_address(node: Node, candidate: _Candidate) -> LeftOut:
@@ -274,15 +307,20 @@ def _judge(
     return BackendState.DOWN, reason, verdict.detail
 
 
-def _keep(previous: Backend | None, backend: Backend) -> Backend:
-    """The backend with the time since when it is in this state for this reason."""
-    if previous is None or (previous.state, previous.reason) != (backend.state, backend.reason):
-        return backend
-    kept = replace(backend, since=previous.since)
-    return previous if kept == previous else kept
+def _probes(
+    addresses: set[Address], health: HealthSettings, previous: tuple[ProbeTarget, ...]
+) -> tuple[ProbeTarget, ...]:
+    """What to probe, sorted by address. The targets before are used again if they hold."""
+    if previous and _probe(previous[0].address, health) == previous[0]:
+        if len(previous) == len(addresses) and all(t.address in addresses for t in previous):
+            return previous
+        known = {t.address: t for t in previous}
+    else:
+        known = {}
+    return tuple(known.get(a) or _probe(a, health) for a in sorted(addresses))
 
 
-def _probe_target(address: Address, health: HealthSettings) -> ProbeTarget:
+def _probe(address: Address, health: HealthSettings) -> ProbeTarget:
     return ProbeTarget(
         address=address,
         interval_seconds=health.interval_seconds,
