@@ -380,6 +380,10 @@ class Prober:
             probe.history, cause is Cause.CONNECTED, rise=target.rise, fall=target.fall
         )
         healthy = history.healthy
+        if healthy is False and cause is Cause.CONNECTED and before.healthy is False:
+            # Why it is down stays true until it is up again.
+            cause = before.cause or cause
+            detail = f"answers again: {history.streak} of {target.rise} in a row"
         wall = self._now()
         self._keep(
             probe,

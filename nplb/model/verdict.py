@@ -35,8 +35,10 @@ class Verdict:
     """What probing says of one address.
 
     `healthy` is None until the first probe has ended. `cause` and `detail` are the last
-    probe's; `since` is when `healthy` last changed, `probed_at` when the last probe ended
-    (epoch seconds). `streak` counts the probes in a row that contradict `healthy`.
+    probe's, but a backend that is down keeps the cause that took it down while it answers
+    again, and a probe that the edge itself could not make changes nothing of a backend that
+    was probed before. `since` is when `healthy` last changed, `probed_at` when the last probe
+    ended (epoch seconds). `streak` counts the probes in a row that contradict `healthy`.
     """
 
     address: Address

@@ -137,6 +137,18 @@ async def test_a_backend_falls_and_rises() -> None:
         assert watch.healths(where)[:2] == [True, False]
 
 
+async def test_what_took_a_backend_down_is_said_until_it_is_up_again() -> None:
+    with refusing() as where:
+        pass
+    with probing(target(where, rise=1000)) as watch:
+        await eventually(lambda: watch.of(where).healthy is False, "it is down")
+        with socket.create_server((where.ip, where.port)):
+            await eventually(lambda: watch.of(where).streak > 2, "it answers again")
+            assert watch.of(where).healthy is False
+            assert watch.of(where).cause is Cause.REFUSED
+            assert "in a row" in watch.of(where).detail
+
+
 async def test_a_backend_that_starts_down_needs_the_full_rise() -> None:
     with listening() as server:
         where = address_of(server)

@@ -1,0 +1,122 @@
+"""A status as metrics."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from nplb.model.decision import DecisionKind
+from nplb.model.status import Status
+from nplb.observe.families import FAMILIES, Kind
+from nplb.observe.metrics import MetricsPage, StatusCollector
+from tests.support.status import frontend, large, status, troubled
+
+
+def read(given: Status, name: str, /, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(StatusCollector(given, {DecisionKind.STARTED: 1}))
+    return registry.get_sample_value(name, labels)
+
+
+WEB = {"cluster": "prod", "namespace": "shop", "service": "web", "port": "80"}
+
+
+def test_frontends_and_backends() -> None:
+    state = troubled()
+    assert read(state, "nplb_frontend_serving", **WEB) == 1
+    assert read(state, "nplb_frontend_serving", **{**WEB, "service": "api"}) == 0
+    assert read(state, "nplb_frontends", cluster="prod", state="conflict") == 1
+    assert read(state, "nplb_frontends", cluster="prod", state="failed") == 0
+    assert read(state, "nplb_frontend_backends", **WEB, state="draining") == 1
+    assert read(state, "nplb_backends", cluster="prod", state="down", reason="refused") == 3
+    assert read(state, "nplb_node_backends", cluster="prod", node="node-2", state="down") == 1
+    assert read(state, "nplb_skipped_ports", cluster="prod", reason="protocol") == 1
+    labels = {**WEB, "node": "node-1", "state": "down", "reason": "refused"}
+    assert read(state, "nplb_backend_state", **labels) == 1
+    assert read(state, "nplb_frontend_connections_accepted_total", **WEB) == 100
+    reason = {"reason": "connect_refused"}
+    assert read(state, "nplb_frontend_connections_ended_total", **WEB, **reason) == 2
+
+
+def test_the_control_process() -> None:
+    state = troubled()
+    assert read(state, "nplb_ready") == 0
+    assert read(state, "nplb_ready_part", part="listeners") == 0
+    assert read(state, "nplb_source_state", cluster="prod", state="stale") == 1
+    assert read(state, "nplb_source_state", cluster="prod", state="live") == 0
+    assert read(state, "nplb_source_snapshot_age_seconds", cluster="prod") == 300
+    assert read(state, "nplb_source_failed_attempts", cluster="prod") == 9
+    assert read(state, "nplb_config_reloads_total", result="taken") == 2
+    assert read(state, "nplb_config_last_reload_successful") == 0
+    assert read(state, "nplb_worker_restarts_total", worker="1") == 1
+    finding = {"kind": "edge_port_in_use", "severity": "error"}
+    assert read(state, "nplb_findings", cluster="prod", **finding) == 1
+    assert read(state, "nplb_decisions_total", kind="started") == 1
+    assert read(state, "nplb_plan_generation") == 7
+
+
+def test_a_live_sources_snapshot_is_not_old() -> None:
+    assert read(status(), "nplb_source_snapshot_age_seconds", cluster="prod") == 0
+
+
+def test_probe_latency_is_a_histogram() -> None:
+    state = status(frontend())
+    assert read(state, "nplb_probe_duration_seconds_bucket", le="0.001") == 400
+    assert read(state, "nplb_probe_duration_seconds_bucket", le="0.01") == 500
+    assert read(state, "nplb_probe_duration_seconds_bucket", le="+Inf") == 500
+    assert read(state, "nplb_probe_duration_seconds_sum") == 0.6
+    assert read(state, "nplb_probes_total", cause="refused") == 3
+
+
+def test_a_service_that_left_the_plan_keeps_its_counters() -> None:
+    state = status(frontend())
+    gone = status(frontend("other"), traffic=state.traffic)
+    assert read(gone, "nplb_frontend_connections_accepted_total", **WEB) == 100
+
+
+def test_too_many_backends_leave_out_their_own_series_and_nothing_else() -> None:
+    state = large(services=10, nodes=20)
+    page, _ = MetricsPage(max_backends=150).render(state)
+    text = page.decode()
+    assert "nplb_backend_series_omitted 200.0" in text
+    assert "nplb_backend_weight{" not in text
+    assert text.count("nplb_frontend_serving{") == 10
+    assert text.count("nplb_node_backends{") >= 20
+    whole, _ = MetricsPage(max_backends=200).render(state)
+    assert whole.decode().count("nplb_backend_weight{") == 200
+
+
+def test_two_addresses_of_one_node_do_not_repeat_a_series() -> None:
+    one = frontend(states=("passing",))
+    two = frontend(states=("passing", "deleting")).backends[1]
+    renamed = type(two.key)(two.key.frontend, one.backends[0].key.node, two.key.address)
+    both = replace(one, backends=(*one.backends, replace(two, key=renamed)))
+    page, _ = MetricsPage().render(status(both))
+    lines = [line for line in page.decode().splitlines() if not line.startswith("#")]
+    series = [line.rsplit(" ", 1)[0] for line in lines]
+    assert len(series) == len(set(series))
+
+
+@pytest.mark.parametrize("state", [status(), troubled(), large(50, 10)], ids=["empty", "3", "50"])
+def test_the_page_parses_and_holds_exactly_the_families_of_the_table(state: Status) -> None:
+    text, content_type = MetricsPage().render(state)
+    assert content_type.startswith("text/plain")
+    families = {family.name: family for family in parse_text(text.decode())}
+    page, content_type = MetricsPage().render(state, "application/openmetrics-text;version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    reparsed = parse_openmetrics(page.decode())  # type: ignore[no-untyped-call]
+    assert {family.name for family in reparsed} == set(families)
+    expected = {family.name.removesuffix("_total") for family in FAMILIES}
+    assert {name for name in families if name.startswith("nplb_")} == expected
+
+
+def test_names_units_and_help_follow_the_guides() -> None:
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+    for family in FAMILIES:
+        assert re.fullmatch(r"nplb(_[a-z]+)+", family.name)
+        assert family.name.endswith("_total") == (family.kind is Kind.COUNTER), family.name
+        assert family.help.endswith("."), family.name
+        assert not re.search(r"milli|_ms|_kb|percent", family.name)
