@@ -11,5 +11,6 @@ verdict    what probing says
 plan       what should be served
 applied    what a plane made of a plan, and its counters
 finding    something an operator should know, with what to do about it
+ledger     who holds which NodePort, ready to be shown
 errors     one root exception, three families by blame
 """

@@ -8,6 +8,7 @@ from nplb.model.cluster import SourceStatus
 from nplb.model.decision import Decision
 from nplb.model.finding import Finding
 from nplb.model.keys import Address
+from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import FrontendState
 from nplb.model.verdict import Probing, Verdict
@@ -35,8 +36,8 @@ class ReadyPart:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """Everything that runs. `loop_at` is when the reconcile loop last turned; `passes` how
-    often. `applied` is None until the first plan has been applied. `stopping` is set from
-    SIGTERM on."""
+    often. `applied` is None until the first plan has been applied. `ledgers` has one of each
+    cluster that has a snapshot, `edge` is the edge's own. `stopping` is set from SIGTERM on."""
 
     version: str
     now: float
@@ -53,6 +54,8 @@ class Status:
     traffic: Traffic
     probing: Probing = field(default_factory=Probing)
     findings: tuple[Finding, ...] = ()
+    ledgers: tuple[LedgerView, ...] = ()
+    edge: EdgeLedgerView = field(default_factory=EdgeLedgerView)
     decisions: tuple[Decision, ...] = ()
     stopping: bool = False
     last_error: str = ""
