@@ -5,10 +5,13 @@ changes nothing, and a whole plan after a failure repairs everything. Planes do 
 each other, nor where plans come from.
 """
 
-from typing import Protocol
+from __future__ import annotations
 
-from nplb.model.applied import Applied, Traffic
-from nplb.model.plan import Plan
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # a relay worker passes through here, and starts without the model
+    from nplb.model.applied import Applied, Traffic
+    from nplb.model.plan import Plan
 
 
 class Plane(Protocol):

@@ -94,6 +94,8 @@ class EndReason(StrEnum):
     PROXY_HEADER = "proxy_header"  # a malformed or missing PROXY header
     NO_DESCRIPTORS = "no_descriptors"  # out of file descriptors or ports for the backend side
     INTERNAL = "internal"  # a fault of nplb's own
+    CLIENT_LOST = "client_lost"  # the client's host stopped answering (keepalive, unsent data)
+    BACKEND_LOST = "backend_lost"  # the node stopped answering (keepalive, unacknowledged data)
 
 
 class Cause(StrEnum):

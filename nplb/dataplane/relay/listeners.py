@@ -1,0 +1,143 @@
+"""Sockets that listen on the edge, or the reason why they can't.
+
+One socket per worker and address, all with SO_REUSEPORT, so that the kernel spreads clients
+over them. That option would also let a foreign process of the same user share our port, or
+us share its: so a socket without it is bound first, and shows whether the port is free.
+"""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from nplb.model.applied import ListenError
+from nplb.model.keys import Address
+
+BACKLOG = 4096
+# Below the 350 s and 900 s after which cloud balancers and IPVS forget a silent flow.
+KEEPALIVE_IDLE_SECONDS = 120
+KEEPALIVE_INTERVAL_SECONDS = 15
+KEEPALIVE_PROBES = 4
+
+
+class ListenFailedError(Exception):
+    """The address can't be listened on; `error` says why and what to do."""
+
+    def __init__(self, error: ListenError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+def open_listeners(
+    address: Address, count: int, *, dual_stack: bool, ours: set[int]
+) -> list[socket.socket]:
+    """`count` listening sockets of one address, which the caller closes.
+
+    `dual_stack` lets `::` take IPv4 clients too. `ours` are the inodes of our own listeners,
+    which may hold the same port at another address. Errors: ListenFailedError.
+    """
+    family = socket.AF_INET6 if ":" in address.ip else socket.AF_INET
+    try:
+        with _bound(family, address, dual_stack=dual_stack, share=False):
+            pass
+    except OSError as error:
+        holders = _holders(address) if error.errno == errno.EADDRINUSE else []
+        if not holders or any(inode not in ours for inode in holders):
+            raise ListenFailedError(_explain(address, error, holders, ours)) from error
+    opened: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sock = _bound(family, address, dual_stack=dual_stack, share=True)
+            opened.append(sock)
+            sock.listen(BACKLOG)
+    except OSError as error:
+        for sock in opened:
+            sock.close()
+        raise ListenFailedError(_explain(address, error, [], ours)) from error
+    return opened
+
+
+def inode_of(sock: socket.socket) -> int:
+    """The number under which the system lists a socket."""
+    return os.fstat(sock.fileno()).st_ino
+
+
+def _bound(family: int, address: Address, *, dual_stack: bool, share: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            # What is set on a listener, its clients' sockets inherit.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
+        sock.bind((address.ip, address.port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _explain(address: Address, error: OSError, holders: list[int], ours: set[int]) -> ListenError:
+    code = error.errno
+    if code == errno.EADDRINUSE:
+        who = _owner(next((inode for inode in holders if inode not in ours), 0))
+        detail = (
+            f"{address} is in use by {who}: stop it, or give this frontend another "
+            "listen address or port"
+        )
+    elif code in (errno.EACCES, errno.EPERM):
+        detail = (
+            f"{address} needs a right that nplb lacks: run it with CAP_NET_BIND_SERVICE, or "
+            "lower net.ipv4.ip_unprivileged_port_start, or choose a port of 1024 or above"
+        )
+    elif code == errno.EADDRNOTAVAIL:
+        detail = (
+            f"{address.ip} is no address of this host: add it to an interface, or correct the "
+            "listen address"
+        )
+    elif code in (errno.EMFILE, errno.ENFILE):
+        detail = f"no file descriptor left to listen on {address}: raise LimitNOFILE (ulimit -n)"
+    elif code == errno.EAFNOSUPPORT:
+        detail = f"this host has no IPv6: remove {address} from the listen addresses"
+    else:
+        detail = f"cannot listen on {address}: {error.strerror or error}"
+    return ListenError(address=address, in_use=code == errno.EADDRINUSE, detail=detail)
+
+
+def _holders(address: Address) -> list[int]:
+    """Inodes of the sockets that listen on this port, as far as the system tells."""
+    port = f":{address.port:04X}"
+    found = []
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path("/proc/net", name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and fields[1].endswith(port):
+                found.append(int(fields[9]))
+    return found
+
+
+def _owner(inode: int) -> str:
+    """The process that holds a socket, as far as we may see it."""
+    wanted = f"socket:[{inode}]"
+    if inode:
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                if any(str(fd.readlink()) == wanted for fd in (process / "fd").iterdir()):
+                    name = (process / "comm").read_text().strip()
+                    return f"{name} (pid {process.name})"
+            except OSError:
+                continue
+    return "another process"

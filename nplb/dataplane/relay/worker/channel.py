@@ -1,0 +1,273 @@
+"""The worker's end of the line to control: takes plans in small portions, sends what happened.
+
+Without control the worker goes on: it listens no more, serves the connections that it has
+until they end or `orphan_seconds` have passed, and exits.
+"""
+
+from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET, socket
+from collections import deque
+from collections.abc import Callable
+from os import write
+from select import EPOLLIN, EPOLLOUT
+from struct import iter_unpack
+from time import monotonic
+from typing import Any
+
+from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
+from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
+from nplb.dataplane.relay.worker.connection import Connection, Side
+from nplb.dataplane.relay.worker.listener import Listener
+from nplb.dataplane.relay.worker.tables import Backend, Frontend, Worker
+from nplb.model.reasons import EndReason
+
+READ_BYTES = 256 << 10
+WORK_SECONDS = 0.002
+MAX_QUEUE = 1000
+LOG_LINES_PER_SECOND = 20
+FAILURE_SECONDS = 0.2
+DESCRIPTORS_AT_ONCE = 64
+# What a frame with wrong contents can raise.
+NONSENSE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError)
+
+
+class Channel:
+    """Reads frames from control and does what they say; queues frames for control."""
+
+    def __init__(self, worker_options: dict[str, Any], sock: socket) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        sock.setblocking(False)
+        self.worker: Worker
+        self.orphan_seconds = float(worker_options.get("orphan_seconds", 600.0))
+        self._decoder = Decoder()
+        self._descriptors: deque[int] = deque()
+        self._out: deque[bytes] = deque()
+        self._working = False
+        self._log_window = 0
+        self._log_lines = 0
+        self._reported: dict[Backend, float] = {}
+        self._orphan_deadline: float | None = None
+        self._ops: dict[str, Callable[[dict[str, Any]], None]] = {
+            "frontend": self._frontend,
+            "listen": self._listen,
+            "unlisten": self._unlisten,
+            "remove": self._remove,
+            "backends": self._backends,
+            "commit": self._commit,
+            "unlisten_all": self._unlisten_all,
+            "reset_all": self._reset_all,
+            "stop": self._stop,
+        }
+
+    def attach(self, worker: Worker) -> None:
+        """Begin: `worker` is what the frames are about."""
+        self.worker = worker
+        worker.loop.handlers[self.fd] = self
+        worker.loop.register(self.fd, EPOLLIN)
+        worker.loop.fault = self.fault
+        self._send({"op": "ready"})
+
+    # -- from control --------------------------------------------------------
+
+    def on_event(self, mask: int) -> None:
+        """Frames have come, or there is room to send."""
+        if mask & EPOLLOUT:
+            self._flush()
+        if mask & ~EPOLLOUT:
+            self._receive()
+
+    def _receive(self) -> None:
+        space = CMSG_SPACE(4 * DESCRIPTORS_AT_ONCE)
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(READ_BYTES, space)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, payload in ancillary:
+            if level == SOL_SOCKET and kind == SCM_RIGHTS:
+                whole = len(payload) // 4 * 4
+                self._descriptors.extend(fd for (fd,) in iter_unpack("i", payload[:whole]))
+        if not data:
+            self._orphaned("control has closed the line")
+            return
+        self._decoder.feed(data)
+        if not self._working:
+            self._work()
+
+    def _work(self) -> None:
+        """Do what frames say, for a bounded time, so that clients are not kept waiting."""
+        self._working = False
+        until = monotonic() + WORK_SECONDS
+        try:
+            for message in self._decoder:
+                self.handle(message)
+                if monotonic() >= until:
+                    if self._decoder.complete:
+                        self._working = True
+                        self.worker.loop.soon(self._work)
+                    return
+        except ProtocolError as error:
+            self._orphaned(f"control does not speak our language: {error}")
+
+    def handle(self, message: dict[str, Any]) -> None:
+        """Do what one frame says. A frame that makes no sense is reported and left."""
+        call = self._ops.get(message["op"])
+        try:
+            if call is None:
+                raise ValueError(f"no operation {message['op']!r}")
+            call(message)
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            OverflowError,
+            OSError,
+        ) as error:
+            self.log("error", "control", f"cannot do {message['op']!r}: {error!r}")
+
+    def _frontend(self, message: dict[str, Any]) -> None:
+        frontends = self.worker.frontends
+        row = _row(message["row"])
+        frontend = frontends.get(row)
+        if frontend is None:
+            frontend = Frontend(self.worker, row)
+            frontend.update(message)
+            frontends[row] = frontend
+        else:
+            frontend.update(message)
+
+    def _listen(self, message: dict[str, Any]) -> None:
+        fd = self._descriptors.popleft()
+        sock = socket(fileno=fd)
+        frontend = self.worker.frontends[_row(message["row"])]
+        address = str(message["address"])
+        old = frontend.listeners.pop(address, None)
+        if old is not None:
+            old.close()
+        frontend.listeners[address] = Listener(self.worker, frontend, sock)
+
+    def _unlisten(self, message: dict[str, Any]) -> None:
+        frontend = self.worker.frontends.get(_row(message["row"]))
+        listener = frontend.listeners.pop(message["address"], None) if frontend else None
+        if listener is not None:
+            listener.close()
+
+    def _remove(self, message: dict[str, Any]) -> None:
+        frontend = self.worker.frontends.pop(_row(message["row"]), None)
+        if frontend is not None:
+            for listener in frontend.listeners.values():
+                listener.close()
+            frontend.listeners.clear()
+
+    def _backends(self, message: dict[str, Any]) -> None:
+        frontends = self.worker.frontends
+        for frontend_row, row, active, weight in message["changes"]:
+            frontend = frontends.get(frontend_row)
+            if frontend is not None:
+                frontend.set_backend(row, bool(active), float(weight))
+
+    def _commit(self, message: dict[str, Any]) -> None:
+        generation = int(message["generation"])
+        self.worker.counters[GENERATION] = generation
+        self.worker.show_gauges()
+        self._send({"op": "applied", "generation": generation, "serial": int(message["serial"])})
+
+    def _unlisten_all(self, message: dict[str, Any]) -> None:
+        for frontend in self.worker.frontends.values():
+            for listener in frontend.listeners.values():
+                listener.close()
+            frontend.listeners.clear()
+
+    def _reset_all(self, message: dict[str, Any]) -> None:
+        reason = EndReason(message["reason"])
+        for handler in list(self.worker.loop.handlers.values()):
+            if isinstance(handler, Side):
+                handler.conn.close(reason, reset=True)
+
+    def _stop(self, message: dict[str, Any]) -> None:
+        self.worker.loop.running = False
+
+    # -- without control -----------------------------------------------------
+
+    def _orphaned(self, why: str) -> None:
+        loop = self.worker.loop
+        write(2, f"relay worker {self.worker.index}: {why}; {self.worker.open} open\n".encode())
+        if self._orphan_deadline is None:
+            self._orphan_deadline = loop.now + self.orphan_seconds
+            del loop.handlers[self.fd]
+            loop.epoll.unregister(self.fd)
+            self._unlisten_all({})
+            loop.each_tick.append(self._orphan_tick)
+
+    def _orphan_tick(self) -> None:
+        assert self._orphan_deadline is not None
+        if not self.worker.open or self.worker.loop.now >= self._orphan_deadline:
+            self.worker.loop.running = False
+
+    # -- to control ----------------------------------------------------------
+
+    def log(self, level: str, event: str, text: str) -> None:
+        """Send a line for the log, but no more than some a second; the rest are counted."""
+        second = int(monotonic())
+        if second != self._log_window:
+            self._log_window = second
+            self._log_lines = 0
+        self._log_lines += 1
+        if self._log_lines > LOG_LINES_PER_SECOND or len(self._out) > MAX_QUEUE:
+            self.worker.counters[LOG_DROPPED] += 1
+            return
+        dropped = self.worker.counters[LOG_DROPPED]
+        self._send({"op": "log", "level": level, "event": event, "text": text, "dropped": dropped})
+
+    def report_failure(self, backend: Backend, reason: EndReason) -> None:
+        """Tell control of a failed connect, a few times a second for each backend."""
+        now = monotonic()
+        if now - self._reported.get(backend, -1.0) < FAILURE_SECONDS:
+            return
+        if len(self._reported) > MAX_QUEUE:
+            self._reported.clear()
+        self._reported[backend] = now
+        if len(self._out) <= MAX_QUEUE:
+            ip, port = backend.address[:2]
+            self._send({"op": "failure", "ip": ip, "port": port, "reason": reason.value})
+
+    def fault(self, who: Any) -> None:
+        """An exception that should not have been: end what it was about, tell, and go on."""
+        import traceback  # slow to import, and rarely needed
+
+        conn = who if isinstance(who, Connection) else getattr(who, "conn", None)
+        self.log("error", "fault", traceback.format_exc(limit=-6))
+        if isinstance(conn, Connection):
+            conn.close(EndReason.INTERNAL, reset=True)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._out.append(encode(message))
+        self._flush()
+
+    def _flush(self) -> None:
+        out = self._out
+        if self._orphan_deadline is not None:
+            out.clear()
+            return
+        try:
+            while out:
+                sent = self.sock.send(out[0])
+                if sent < len(out[0]):
+                    out[0] = out[0][sent:]
+                else:
+                    out.popleft()
+        except BlockingIOError:
+            self.worker.loop.modify(self.fd, EPOLLIN | EPOLLOUT)
+            return
+        except OSError:
+            return  # the line is gone; reading from it will say so
+        self.worker.loop.modify(self.fd, EPOLLIN)
+
+
+def _row(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no row")
+    return value

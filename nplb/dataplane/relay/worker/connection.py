@@ -1,0 +1,668 @@
+"""A client, its backend, and the bytes between them.
+
+A connection has two sides. Each side is a socket and the state of the stream that flows
+*from* it: what was read from it and not yet written to its peer (`held`, or `piped` bytes in
+`pipe`), whether its end was read (`eof`) and passed on (`done`).
+
+    CONNECTING ──► OPEN ──► CLOSED
+    the client's bytes stay in the kernel until a backend has answered, so trying the next
+    backend loses nothing
+
+Bytes are copied through one shared buffer. A stream whose peer does not keep up, or that
+fills the buffer, is bulk: its bytes then go through a pipe with splice, and are not copied.
+Events are edge-triggered, so a side is read until the kernel has no more, or until its turn
+is over (`TURN_BYTES`) and it asks for another one.
+"""
+
+import os
+from _socket import (
+    IPPROTO_TCP,
+    SHUT_WR,
+    SO_ERROR,
+    SO_LINGER,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    socket,
+)
+from errno import (
+    EADDRNOTAVAIL,
+    EAGAIN,
+    ECONNREFUSED,
+    ECONNRESET,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EINPROGRESS,
+    EMFILE,
+    ENETUNREACH,
+    ENFILE,
+    ETIMEDOUT,
+)
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from struct import pack
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from nplb.dataplane.relay.counters import (
+    BYTES_IN,
+    BYTES_OUT,
+    CONNECT_FAILURES,
+    CONNECT_MICROSECONDS,
+    END_CELL,
+    RETRIES,
+    SOURCE_PORTS,
+    TAKEN,
+)
+from nplb.dataplane.relay.worker.loop import TICK_SECONDS
+from nplb.dataplane.relay.worker.pipes import PIPE_BYTES
+from nplb.model.reasons import EndReason
+
+if TYPE_CHECKING:
+    from nplb.dataplane.relay.worker.tables import Backend, Frontend, Worker
+
+BUFFER_BYTES = 128 << 10
+BULK_BYTES = 64 << 10
+TURN_BYTES = 4 << 20
+# A bulk stream whose turns move less than this several times is bulk no longer.
+SMALL_TURN_BYTES = 16 << 10
+SMALL_TURNS = 4
+FLUSH_BYTES = 64 << 10
+
+READABLE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
+BROKEN = EPOLLHUP | EPOLLERR
+INTEREST = EPOLLIN | EPOLLRDHUP | EPOLLET
+INTEREST_OUT = INTEREST | EPOLLOUT
+SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+RESET_ON_CLOSE = pack("ii", 1, 0)
+NO_SOURCE = (EMFILE, ENFILE, EADDRNOTAVAIL)
+# What a socket says when its other end stopped answering, rather than said that it is gone.
+LOST = (ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH)
+
+CONNECTING = 0
+OPEN = 1
+CLOSED = 2
+
+_buffer = bytearray(BUFFER_BYTES)
+_view = memoryview(_buffer)
+
+
+class Side:
+    """One socket of a connection, and the stream that flows from it to its peer.
+
+    `count` is how many bytes of that stream its peer has taken, `flushed` how many of those
+    are in the counters. `armed` is whether the loop tells when it can be written to.
+    """
+
+    __slots__ = (
+        "armed",
+        "backend_cell",
+        "bulk",
+        "conn",
+        "count",
+        "done",
+        "eof",
+        "fd",
+        "flushed",
+        "frontend_cell",
+        "held",
+        "peer",
+        "pipe",
+        "piped",
+        "ready",
+        "recv_into",
+        "send",
+        "small",
+        "sock",
+    )
+
+    peer: "Side"
+
+    def __init__(self, conn: "Connection", sock: socket, fd: int) -> None:
+        self.conn = conn
+        self.sock = sock
+        self.fd = fd
+        self.recv_into = sock.recv_into
+        self.send = sock.send
+        self.held: memoryview | None = None
+        self.pipe: tuple[int, int] | None = None
+        self.piped = 0
+        self.bulk = False
+        self.small = 0
+        self.eof = False
+        self.done = False
+        self.armed = False
+        self.ready = 0
+        self.count = 0
+        self.flushed = 0
+        self.frontend_cell = 0
+        self.backend_cell = 0
+
+    def on_event(self, mask: int) -> None:
+        """Read what can be read, write what could not be written before."""
+        conn = self.conn
+        if conn.state != OPEN:
+            conn.on_early_event(self, mask)
+            return
+        if mask & READABLE:
+            if self.held is None and not self.piped:
+                if not self.eof:
+                    self.pump(mask)
+                elif mask & BROKEN:
+                    conn.check_broken(self)
+            elif mask & BROKEN:
+                conn.check_broken(self)
+        if mask & EPOLLOUT and conn.state == OPEN:
+            peer = self.peer
+            if peer.held is not None or peer.piped:
+                peer.pump(0)
+
+    def again(self) -> None:
+        """Another turn for a stream that used up its last one."""
+        if self.conn.state == OPEN and self.held is None and not self.piped and not self.eof:
+            self.pump(0)
+
+    def pump(self, mask: int) -> None:
+        """Move bytes to the peer until there are no more, or it takes no more.
+
+        `mask` is the event that says there is something to read; with 0, or when it tells of
+        an end, the stream is read until the kernel says that there is no more. Otherwise a
+        short read is the proof of that, since more would be a new event.
+        """
+        conn = self.conn
+        peer = self.peer
+        conn.active = conn.loop.tick
+        if self.held is not None and not self._send_held():
+            return
+        if self.bulk:
+            self._splice()
+            return
+        while True:
+            try:
+                size = self.recv_into(_buffer)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                conn.broken(self, error.errno)
+                return
+            if not size:
+                self.eof = True
+                self._finish()
+                return
+            try:
+                sent = peer.send(_view[:size])
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                conn.write_failed(self, error.errno)
+                return
+            self.count += sent
+            if sent < size:
+                self.held = memoryview(bytes(_view[sent:size]))
+                self.bulk = True
+                peer.arm()
+                return
+            if size >= BULK_BYTES:
+                self.bulk = True
+                self._splice()
+                return
+            if self.count - self.flushed >= FLUSH_BYTES:
+                self.flush()
+            if mask and not mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+                return
+
+    def arm(self) -> None:
+        """From now on, tell when this socket can be written to."""
+        if not self.armed:
+            self.armed = True
+            self.conn.loop.modify(self.fd, INTEREST_OUT)
+
+    def flush(self) -> None:
+        """Bring the counters up to date."""
+        size = self.count - self.flushed
+        if size:
+            self.flushed = self.count
+            counters = self.conn.worker.counters
+            counters[self.frontend_cell] += size
+            counters[self.backend_cell] += size
+
+    def _send_held(self) -> bool:
+        """Send what was held back; True when nothing of it is left."""
+        held = self.held
+        assert held is not None
+        try:
+            sent = self.peer.send(held)
+        except BlockingIOError:
+            self.peer.arm()
+            return False
+        except OSError as error:
+            self.conn.write_failed(self, error.errno)
+            return False
+        self.count += sent
+        if sent < len(held):
+            self.held = held[sent:]
+            self.peer.arm()
+            return False
+        self.held = None
+        if self.eof:
+            self._finish()
+            return False
+        return True
+
+    def _splice(self) -> None:
+        """Move bytes through a pipe, without copying them."""
+        conn = self.conn
+        peer = self.peer
+        fd, peer_fd = self.fd, peer.fd
+        pipe = self.pipe
+        if pipe is None:
+            pipe = conn.worker.pipes.take()
+            if pipe is None:  # no descriptors left for a pipe: copy
+                self._copy_bulk()
+                return
+        splice = os.splice
+        moved = 0
+        piped = self.piped
+        while True:
+            if piped:
+                try:
+                    size = splice(pipe[0], peer_fd, piped, flags=SPLICE_FLAGS)
+                except BlockingIOError:
+                    self.pipe, self.piped = pipe, piped
+                    self.count += moved
+                    self.flush()
+                    peer.arm()
+                    return
+                except OSError as error:
+                    self.pipe, self.piped = pipe, piped
+                    self.count += moved
+                    conn.write_failed(self, error.errno)
+                    return
+                piped -= size
+                moved += size
+                if piped:
+                    continue
+            if moved >= TURN_BYTES or self.eof:
+                break
+            try:
+                piped = splice(fd, pipe[1], PIPE_BYTES, flags=SPLICE_FLAGS)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                conn.worker.pipes.give(pipe)
+                self.pipe, self.piped = None, 0
+                self.count += moved
+                conn.broken(self, error.errno)
+                return
+            if not piped:
+                self.eof = True
+                break
+        conn.worker.pipes.give(pipe)
+        self.pipe, self.piped = None, 0
+        self.count += moved
+        self.flush()
+        if self.eof:
+            self._finish()
+        elif moved >= TURN_BYTES:
+            conn.loop.soon(self.again)
+        elif moved < SMALL_TURN_BYTES:
+            self.small += 1
+            if self.small >= SMALL_TURNS:
+                self.bulk = False
+                self.small = 0
+        else:
+            self.small = 0
+
+    def _copy_bulk(self) -> None:
+        """One turn of a bulk stream without a pipe."""
+        conn = self.conn
+        try:
+            size = self.recv_into(_buffer)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            conn.broken(self, error.errno)
+            return
+        if not size:
+            self.eof = True
+            self._finish()
+            return
+        self.held = memoryview(bytes(_view[:size]))
+        if self._send_held():
+            conn.loop.soon(self.again)
+
+    def _finish(self) -> None:
+        """The stream has ended and all of it is written: pass the end on."""
+        conn = self.conn
+        peer = self.peer
+        self.done = True
+        if conn.first is None:
+            conn.first = (
+                EndReason.CLIENT_CLOSED if self is conn.client else EndReason.BACKEND_CLOSED
+            )
+        if peer.done:
+            conn.close(conn.first)
+            return
+        try:
+            peer.sock.shutdown(SHUT_WR)
+        except OSError:  # not connected any more: it was reset
+            conn.broken(peer, peer.sock.getsockopt(SOL_SOCKET, SO_ERROR) or ECONNRESET)
+            return
+        conn.half_closed()
+
+
+class Connection:
+    """One client from accept to end. Whoever makes it gives it the client's socket, which it
+    closes; it is counted as accepted when made, and as ended once, by `close`."""
+
+    __slots__ = (
+        "accepted_at",
+        "active",
+        "address",
+        "backend",
+        "bucket",
+        "client",
+        "connect_at",
+        "deadline",
+        "failure",
+        "first",
+        "frontend",
+        "loop",
+        "server",
+        "settled",
+        "state",
+        "tried",
+        "turn",
+        "wake",
+        "worker",
+    )
+
+    def __init__(
+        self, worker: "Worker", frontend: "Frontend", sock: socket, fd: int, address: Any
+    ) -> None:
+        loop = worker.loop
+        self.worker = worker
+        self.loop = loop
+        self.frontend = frontend
+        self.address = address
+        self.state = CONNECTING
+        self.accepted_at = loop.now
+        self.active = loop.tick
+        self.bucket: dict[Any, None] | None = None
+        self.wake = 0
+        self.deadline = 0.0
+        self.connect_at = 0.0
+        self.turn = 0
+        self.backend: Backend | None = None
+        self.server: Side | None = None
+        self.tried: list[Backend] | tuple[()] = ()
+        self.failure: EndReason | None = None
+        self.first: EndReason | None = None
+        self.settled = False
+        self.client = client = Side(self, sock, fd)
+        worker.open += 1
+        worker.counters[frontend.base + TAKEN] += 1
+        loop.handlers[fd] = client
+        loop.register(fd, INTEREST)
+
+    # -- finding a backend ---------------------------------------------------
+
+    def connect(self) -> None:
+        """Try backends until one answers at once or has to be waited for."""
+        worker = self.worker
+        frontend = self.frontend
+        while True:
+            if len(self.tried) >= frontend.attempts:
+                self.close(self.failure or EndReason.NO_BACKEND, reset=True)
+                return
+            backend = frontend.pick(self)
+            if backend is None:
+                self.close(self.failure or EndReason.NO_BACKEND, reset=True)
+                return
+            if self.tried:
+                worker.counters[frontend.base + RETRIES] += 1
+            self.backend = backend
+            backend.load += 1
+            try:
+                sock = socket(backend.family, worker.stream_type, 0)
+                sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+                code = sock.connect_ex(backend.address)
+            except OSError as error:
+                worker.log("error", "connect", f"no socket for a backend: {error}")
+                self._release()
+                self.close(EndReason.NO_DESCRIPTORS, reset=True)
+                return
+            if code == 0:
+                fd = sock.fileno()
+                self.server = Side(self, sock, fd)
+                self.loop.handlers[fd] = self.server
+                self.loop.register(fd, INTEREST)
+                self.loop.wake_at(self, self.loop.now + frontend.connect_seconds)
+                self._opened(0.0)
+                return
+            if code == EINPROGRESS:
+                fd = sock.fileno()
+                self.server = server = Side(self, sock, fd)
+                server.armed = True
+                self.loop.handlers[fd] = server
+                self.loop.register(fd, INTEREST_OUT)
+                self.turn = self.loop.turn
+                self.connect_at = monotonic()
+                self.deadline = self.loop.now + frontend.connect_seconds
+                self.loop.wake_at(self, self.deadline)
+                return
+            sock.close()
+            self._connect_failed(code)
+
+    def on_early_event(self, side: Side, mask: int) -> None:
+        """An event before the connection is open, or after it was closed."""
+        if self.state == CLOSED:
+            return
+        if side is self.client:
+            side.ready |= mask
+            if mask & BROKEN and side.sock.getsockopt(SOL_SOCKET, SO_ERROR):
+                self.close(EndReason.CLIENT_GONE, reset=True)
+            return
+        if self.turn == self.loop.turn:
+            return  # the event is of an earlier owner of this descriptor's number
+        code = side.sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if code:
+            self._drop_server()
+            self._connect_failed(code)
+            self.connect()
+        elif mask & EPOLLOUT:
+            self._opened(monotonic() - self.connect_at)
+            if mask & READABLE and self.state == OPEN:
+                side.on_event(mask & ~EPOLLOUT)
+
+    def _opened(self, seconds: float) -> None:
+        """The backend has answered."""
+        backend = self.backend
+        client, server = self.client, self.server
+        assert backend is not None
+        assert server is not None
+        counters = self.worker.counters
+        base, backend_base = self.frontend.base, backend.base
+        counters[backend_base + TAKEN] += 1
+        if seconds:
+            counters[backend_base + CONNECT_MICROSECONDS] += int(seconds * 1e6)
+        if backend.failures:
+            backend.succeeded()
+        client.peer = server
+        server.peer = client
+        client.frontend_cell = base + BYTES_IN
+        client.backend_cell = backend_base + BYTES_IN
+        server.frontend_cell = base + BYTES_OUT
+        server.backend_cell = backend_base + BYTES_OUT
+        self.state = OPEN
+        self.active = self.loop.tick
+        if self.frontend.idle_seconds < self.frontend.connect_seconds:
+            self.loop.wake_at(self, self.loop.now + self.frontend.idle_seconds)
+        if client.ready:
+            client.on_event(client.ready)
+
+    def _connect_failed(self, code: int) -> None:
+        """The backend did not answer: count it, and remember not to try it again."""
+        backend = self.backend
+        assert backend is not None
+        if code in NO_SOURCE:
+            self.worker.counters[SOURCE_PORTS] += 1
+            self.failure = EndReason.NO_DESCRIPTORS
+        else:
+            self.worker.counters[backend.base + CONNECT_FAILURES] += 1
+            if code == ECONNREFUSED:
+                self.failure = EndReason.CONNECT_REFUSED
+            elif code in (ETIMEDOUT, EAGAIN):
+                self.failure = EndReason.CONNECT_TIMEOUT
+            else:
+                self.failure = EndReason.CONNECT_UNREACHABLE
+            backend.failed(self.failure)
+        if not self.tried:
+            self.tried = [backend]
+        else:
+            self.tried.append(backend)
+        self._release()
+
+    def _drop_server(self) -> None:
+        server = self.server
+        if server is not None:
+            self.server = None
+            del self.loop.handlers[server.fd]
+            server.sock.close()
+
+    def _release(self) -> None:
+        """The backend has this connection no longer."""
+        backend = self.backend
+        if backend is not None:
+            self.backend = None
+            backend.load -= 1
+            self.frontend.released(backend)
+
+    # -- time ----------------------------------------------------------------
+
+    def on_time(self) -> None:
+        """A deadline may have passed; if none has, wait for the next."""
+        loop = self.loop
+        frontend = self.frontend
+        now = loop.now
+        if self.state == CONNECTING:
+            if now < self.deadline:
+                loop.wake_at(self, self.deadline)
+                return
+            self._drop_server()
+            self._connect_failed(ETIMEDOUT)
+            self.connect()
+            return
+        client, server = self.client, self.server
+        assert server is not None
+        client.flush()
+        server.flush()
+        if not self.settled:
+            self.settled = True
+            self.worker.settle(server.sock)
+        half = client.done or server.done
+        limit = frontend.half_closed_seconds if half else frontend.idle_seconds
+        quiet = now - self.active * TICK_SECONDS
+        if quiet >= limit:
+            reason = EndReason.HALF_CLOSED_TIMEOUT if half else EndReason.IDLE_TIMEOUT
+            self.close(reason, reset=self._unfinished())
+            return
+        loop.wake_at(self, now + limit - quiet)
+
+    def half_closed(self) -> None:
+        """One direction has ended: the other has less time to be silent."""
+        loop = self.loop
+        at = loop.now + self.frontend.half_closed_seconds
+        if at < self.wake * TICK_SECONDS:
+            loop.wake_at(self, at)
+
+    def _unfinished(self) -> bool:
+        """Whether bytes were read that could not be written yet."""
+        return any(
+            side is not None and (side.held is not None or side.piped)
+            for side in (self.client, self.server)
+        )
+
+    # -- ends ----------------------------------------------------------------
+
+    def check_broken(self, side: Side) -> None:
+        """The system says that a socket may be broken: if it is, so is the connection."""
+        code = side.sock.getsockopt(SOL_SOCKET, SO_ERROR)
+        if code:
+            self.broken(side, code)
+
+    def broken(self, side: Side, code: int | None) -> None:
+        """A side was reset, or has stopped answering: pass it on to the other as a reset."""
+        lost = code in LOST
+        if side is self.client:
+            reason = EndReason.CLIENT_LOST if lost else EndReason.CLIENT_RESET
+        else:
+            reason = EndReason.BACKEND_LOST if lost else EndReason.BACKEND_RESET
+        self.close(reason, reset=True)
+
+    def write_failed(self, side: Side, code: int | None) -> None:
+        """The peer of `side` takes no more bytes, since it was reset.
+
+        What the peer sent before that may still be read, and is passed on if it can be.
+        """
+        peer = side.peer
+        side.eof = True
+        side.held = None
+        if not peer.eof and peer.held is None and not peer.piped:
+            self.last_words(peer)
+        if self.state == OPEN:
+            self.broken(peer, code)
+
+    def last_words(self, side: Side) -> None:
+        """Pass on what a reset socket has left to read."""
+        target = side.peer
+        for _ in range(TURN_BYTES // BUFFER_BYTES):
+            try:
+                size = side.recv_into(_buffer)
+                if not size:
+                    return
+                side.count += target.send(_view[:size])
+            except OSError:
+                return
+
+    def close(self, reason: EndReason, *, reset: bool = False) -> None:
+        """End the connection for this reason. With `reset` both ends learn of it as a reset,
+        but for one to which everything, with its end, has been passed on already."""
+        if self.state == CLOSED:
+            return
+        worker = self.worker
+        loop = self.loop
+        opened = self.state == OPEN
+        self.state = CLOSED
+        if self.bucket is not None:
+            loop.forget(self)
+        client, server = self.client, self.server
+        counters = worker.counters
+        if opened:
+            assert server is not None
+            client.flush()
+            server.flush()
+            backend = self.backend
+            assert backend is not None
+            counters[backend.base + END_CELL[reason]] += 1
+        counters[self.frontend.base + END_CELL[reason]] += 1
+        handlers = loop.handlers
+        del handlers[client.fd]
+        if reset and not (server is not None and server.done):
+            client.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+        client.sock.close()
+        if client.pipe is not None:
+            worker.pipes.drop(client.pipe)
+            client.pipe = None
+        if server is not None:
+            del handlers[server.fd]
+            if reset and not client.done:
+                server.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
+            server.sock.close()
+            if server.pipe is not None:
+                worker.pipes.drop(server.pipe)
+                server.pipe = None
+            if opened:
+                del server.peer, client.peer
+            self.server = None
+        self._release()
+        worker.open -= 1
+        del self.client  # it points back here, and nothing is to be left for the collector
