@@ -9,9 +9,10 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nplb.aio.tasks import TaskOwner
 from nplb.control.feeds import Feeds
@@ -47,14 +48,19 @@ class Daemon:
         self._settings = load()
         self._config_path = config_path
         self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
         self._reload = asyncio.Event()
         self._tasks = TaskOwner("daemon")
         self._inputs = Inputs(self._settings)
         self._journal = Journal()
         self._findings = FindingBook()
         self._rng = random.Random()
-        self._plane = RelayPlane(workers=self._settings.workers)
         self._prober = Prober(publish=self._inputs.verdicts.set, rng=self._rng, now=time.time)
+        self._plane = RelayPlane(
+            workers=self._settings.workers,
+            on_failure=self._prober.report,  # a connect that failed is probed at once
+            on_decision=self._journal.append,
+        )
         self._reconciler = Reconciler(
             inputs=self._inputs,
             plane=self._plane,
@@ -172,13 +178,20 @@ class Daemon:
         self._keeper.stopping = True
         notify("STOPPING=1")
         self._note(DecisionKind.STOPPING, "stopping: not ready any more")
-        if shutdown.delay_seconds:
-            await asyncio.sleep(shutdown.delay_seconds)
+        await self._unless_told_now(asyncio.sleep(shutdown.delay_seconds))
         # No pass may open a listener again.
         await self._feeds.close()
         await self._tasks.close()
         self._plane.close_listeners()
-        await self._plane.drain(shutdown.drain_seconds)
+        log.info("listeners closed; draining for up to %g s", shutdown.drain_seconds)
+        await self._unless_told_now(self._plane.drain(shutdown.drain_seconds))
+
+    async def _unless_told_now(self, waiting: Coroutine[Any, Any, Any]) -> None:
+        """Wait for something, but no longer than until the second signal."""
+        async with TaskOwner("wind-down") as tasks:
+            wanted = tasks.spawn(waiting, "wait")
+            now = tasks.spawn(self._stop_now.wait(), "second-signal")
+            await asyncio.wait({wanted, now}, return_when=asyncio.FIRST_COMPLETED)
 
     async def _tell_service_manager(self) -> None:
         """READY=1 once everything runs, what it waits for as STATUS=, and the watchdog, fed
@@ -207,8 +220,7 @@ class Daemon:
     def _on_stop(self) -> None:
         if self._stop.is_set():
             log.warning("told to stop a second time: ending now")
-            self._plane.kill()
-            raise SystemExit(1)
+            self._stop_now.set()
         self._stop.set()
 
     def _note(self, kind: DecisionKind, text: str) -> None:
