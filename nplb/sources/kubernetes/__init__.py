@@ -1,1 +1,16 @@
-"""A cluster read from its API server: list, then watch, in short sessions."""
+"""Reads a cluster from the Kubernetes API: list, then watch.
+
+Law: whatever the API server, the network or the credentials do, the book keeps what it holds
+and the feeds try again. The client library serves for credentials and requests; listing,
+watching, deadlines and retries are ours, since the library's watch has none that hold.
+
+kubeconfig   where the API server is and what proves who we are
+execplugin   credentials from a plugin
+session      one client, with credentials as they were when it opened
+sessions     the session that all feeds share, replaced every few minutes
+resources    which resources are read, and by which paths
+feed         keeps one resource of one scope in the book
+faults       everything that can go wrong, and what to do about it
+pacing       how long to wait for what
+source       the whole: feeds, book, status
+"""

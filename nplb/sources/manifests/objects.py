@@ -1,0 +1,195 @@
+"""Turns the contents of manifest files into objects of the model, or says all that is wrong.
+
+Takes what `kubectl apply -f` takes of our kinds: several documents a file, `List`s, Services
+and EndpointSlices without a namespace (which are then in `default`). Objects of other kinds
+are left out with one note.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nplb.config.yaml import Document, YamlError, parse
+from nplb.model.cluster import EndpointSlice, Node, Service
+from nplb.sources.decode import DecodeError, Path, decode_node, decode_service, decode_slice
+from nplb.sources.manifests.files import ManifestError
+
+_DEFAULT_NAMESPACE = "default"
+# apiVersion and kind of what is read. Others may have the same kind: Knative has a Service.
+_OURS = {
+    ("v1", "Service"),
+    ("v1", "Node"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
+}
+_OLD_SLICES = "discovery.k8s.io/v1beta1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """All objects of some files, each kind in the order of files and documents. `places` has
+    the place of each Service as `file:line:column`. `notes` say what was left out."""
+
+    services: tuple[Service, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
+    places: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """One object as written, and where."""
+
+    document: Document
+    path: Path
+    value: dict[str, Any]
+    api_version: str
+    kind: str
+
+    def place(self, within: Path = ()) -> str:
+        return str(self.document.mark((*self.path, *within)))
+
+
+def read_objects(contents: Iterable[tuple[str, bytes]], *, cluster: str) -> Objects:
+    """The objects of files given as (path, content).
+
+    Errors: ManifestError with everything that is wrong in all of them, each as
+    `file:line:column: what, what to do`.
+    """
+    reading = _Reading(cluster)
+    for file, content in contents:
+        reading.file(file, content)
+    if reading.errors:
+        raise ManifestError(reading.errors)
+    return reading.objects()
+
+
+class _Reading:
+    def __init__(self, cluster: str) -> None:
+        self.errors: list[str] = []
+        self._cluster = cluster
+        self._services: list[tuple[Service, str]] = []
+        self._nodes: list[Node] = []
+        self._slices: list[EndpointSlice] = []
+        self._places: dict[tuple[str, str, str], str] = {}
+        self._others: Counter[str] = Counter()
+        self._warnings: list[str] = []
+
+    def file(self, file: str, content: bytes) -> None:
+        try:
+            documents = parse(content, file=file)
+        except YamlError as error:
+            self.errors.extend(str(problem) for problem in error.problems)
+            return
+        for document in documents:
+            if document.value is None:
+                continue
+            for raw in self._raws(document, (), document.value):
+                self._take(raw)
+
+    def _raws(
+        self, document: Document, path: Path, value: object, inherited: tuple[str, str] = ("", "")
+    ) -> Iterator[_Raw]:
+        """An object, or the objects of a list of them."""
+        mark = document.mark(path)
+        if not isinstance(value, dict):
+            self.errors.append(
+                f"{mark}: this is no Kubernetes object; write apiVersion, kind and metadata"
+            )
+            return
+        version, kind = value.get("apiVersion") or inherited[0], value.get("kind") or inherited[1]
+        for key, text in (("apiVersion", version), ("kind", kind)):
+            if not isinstance(text, str) or not text:
+                place = document.mark((*path, key))
+                self.errors.append(f"{place}: {key} must say what this is, as in 'kind: Service'")
+                return
+        if not kind.endswith("List") or "items" not in value:
+            yield _Raw(document, path, value, version, kind)
+            return
+        items = value["items"]
+        if items is not None and not isinstance(items, list):
+            self.errors.append(f"{document.mark((*path, 'items'))}: items must be a list")
+            return
+        # What the API answers to a list leaves kind and apiVersion out of the items.
+        item = (version, kind.removesuffix("List"))
+        for index, entry in enumerate(items or []):
+            yield from self._raws(document, (*path, "items", index), entry, item)
+
+    def _take(self, raw: _Raw) -> None:
+        if (raw.api_version, raw.kind) not in _OURS:
+            if raw.api_version == _OLD_SLICES:
+                self.errors.append(
+                    f"{raw.place(('apiVersion',))}: {_OLD_SLICES} is no longer served; "
+                    "write discovery.k8s.io/v1"
+                )
+            else:
+                self._others[raw.kind] += 1
+            return
+        try:
+            self._decode(raw)
+        except DecodeError as error:
+            self.errors.append(f"{raw.place(error.path)}: {error}")
+
+    def _decode(self, raw: _Raw) -> None:
+        def warn(text: str) -> None:
+            self._warnings.append(f"{raw.place()}: {text}")
+
+        if raw.kind == "Node":
+            node = decode_node(raw.value, warn=warn)
+            if self._is_first(raw, "", node.name):
+                self._nodes.append(node)
+            return
+        value = _with_namespace(raw.value)
+        if raw.kind == "Service":
+            service = decode_service(value, cluster=self._cluster, warn=warn)
+            if self._is_first(raw, service.key.namespace, service.key.name):
+                self._services.append((service, raw.place()))
+            return
+        piece = decode_slice(value, warn=warn)
+        if self._is_first(raw, piece.namespace, piece.name):
+            self._slices.append(piece)
+
+    def _is_first(self, raw: _Raw, namespace: str, name: str) -> bool:
+        """Whether no other object has this name; both places go into the error."""
+        key = (raw.kind, namespace, name)
+        first = self._places.setdefault(key, raw.place())
+        if first == raw.place():
+            return True
+        subject = f"{raw.kind} {namespace}/{name}" if namespace else f"{raw.kind} {name}"
+        self.errors.append(f"{raw.place()}: {subject} stands at {first} already; remove one")
+        return False
+
+    def objects(self) -> Objects:
+        notes = list(self._warnings)
+        if self._others:
+            listed = ", ".join(f"{kind} ({n})" for kind, n in sorted(self._others.items()))
+            notes.append(f"objects of other kinds are left out: {listed}")
+        return Objects(
+            services=tuple(service for service, _ in self._services),
+            nodes=tuple(self._nodes),
+            slices=tuple(self._slices),
+            places=tuple(place for _, place in self._services),
+            notes=tuple(notes),
+        )
+
+
+def _with_namespace(value: dict[str, Any]) -> dict[str, Any]:
+    """The object, in the namespace `default` unless it says another, as kubectl puts it."""
+    metadata = value.get("metadata")
+    if metadata is None:
+        metadata = {}
+    if not isinstance(metadata, dict) or metadata.get("namespace"):
+        return value
+    return {**value, "metadata": {**metadata, "namespace": _DEFAULT_NAMESPACE}}
+
+
+def sorted_objects(objects: Objects, services: Sequence[Service]) -> Objects:
+    """The same, with these Services and every kind sorted as a snapshot has it."""
+    return Objects(
+        services=tuple(sorted(services, key=lambda service: service.key)),
+        nodes=tuple(sorted(objects.nodes, key=lambda node: node.name)),
+        slices=tuple(sorted(objects.slices, key=lambda piece: (piece.namespace, piece.name))),
+        places=(),
+        notes=objects.notes,
+    )
