@@ -20,12 +20,13 @@ def shown(text: str) -> str:
     return '"' + plain.replace('"', '\\"') + '"'
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is closest to this one, if one is close enough to be meant."""
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The known word that is closest to this one, if one is close enough to be meant:
+    `likeness` is 1 for the same word."""
     folded: dict[str, str] = {}
     for name in known:
         folded.setdefault(name.lower(), name)
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=likeness)
     return folded[close[0]] if close else None
 
 

@@ -20,6 +20,12 @@ class EdgePort(StrEnum):
     SERVICE = "service"  # the Service's own port
 
 
+class PlaneKind(StrEnum):
+    """What moves the bytes."""
+
+    RELAY = "relay"  # worker processes of nplb's own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSource:
     """A cluster read from its API. `kubeconfig` None means in-cluster credentials, or the
@@ -133,6 +139,7 @@ class Settings:
     timeouts: Timeouts = Timeouts()
     connect_attempts: int = 3
     health: HealthSettings = HealthSettings()
+    plane: PlaneKind = PlaneKind.RELAY
     workers: int = 1
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()

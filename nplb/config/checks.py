@@ -1,0 +1,159 @@
+"""What one key's value says about another's: the checks that need the whole configuration."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from nplb.alloc.portrange import parse_port_range
+from nplb.config.document import ClusterSection, EdgeSection, FrontendSection
+from nplb.config.errors import spelled
+from nplb.config.sections import Report, Sections
+from nplb.config.values import show_duration
+from nplb.config.words import did_you_mean, listed, shown
+from nplb.model.keys import Address
+from nplb.model.settings import EdgePort
+
+_WILDCARDS = frozenset({"0.0.0.0", "::"})
+
+
+def check_sections(sections: Sections, report: Report, warn: Report, base: Path) -> None:
+    """Tell `report` of every contradiction, and `warn` of what looks unintended. Relative paths
+    are looked up from `base`."""
+    for index, cluster in sections.clusters.items():
+        _check_source(index, cluster, report)
+        _check_files(index, cluster, warn, base)
+    _check_names(sections.clusters, report)
+    _check_health(sections.edge, report)
+    _check_frontends(sections, report, warn)
+    _check_listens(sections, report)
+    _check_admin(sections, report, warn)
+    if sections.edge.state_dir is not None:
+        place = Path(absolute(sections.edge.state_dir, base))
+        if place.exists() and not place.is_dir():
+            report(("state_dir",), f"{place} is not a directory, name one")
+
+
+def absolute(path: str, base: Path) -> str:
+    """A path of the file: `~` is the home directory, and relative ones start at `base`."""
+    expanded = Path(path).expanduser() if path.startswith("~") else Path(path)
+    return str(base / expanded)
+
+
+def _check_source(index: int, cluster: ClusterSection, report: Report) -> None:
+    given = [name for name in ("kubernetes", "manifests") if getattr(cluster, name) is not None]
+    if len(given) == 2:
+        report(("clusters", index), "has both kubernetes and manifests, remove one")
+    elif not given:
+        advice = "write kubernetes: {kubeconfig: PATH}, or manifests: [PATH]"
+        report(("clusters", index), f"does not say where its state comes from, {advice}")
+
+
+def _check_files(index: int, cluster: ClusterSection, warn: Report, base: Path) -> None:
+    """Files are looked for again whenever they are needed, so a missing one is a warning."""
+    if cluster.kubernetes is not None and cluster.kubernetes.kubeconfig is not None:
+        place = Path(absolute(cluster.kubernetes.kubeconfig, base))
+        if not place.is_file():
+            what = "is not a file" if place.exists() else "does not exist"
+            warn(
+                ("clusters", index, "kubernetes", "kubeconfig"),
+                f"{place} {what} (yet), correct the path or write it",
+            )
+    for number, pattern in enumerate(cluster.manifests or ()):
+        path = ("clusters", index, "manifests", number)
+        wanted = absolute(pattern, base)
+        if not Path(wanted).exists() and not glob.glob(wanted, recursive=True):  # noqa: PTH207
+            warn(path, f"{wanted} matches no file (yet), correct it or write one")
+
+
+def _check_names(clusters: dict[int, ClusterSection], report: Report) -> None:
+    first: dict[str, int] = {}
+    for index, cluster in clusters.items():
+        if cluster.name in first:
+            other = spelled(("clusters", first[cluster.name]))
+            what = f"{other} is called {cluster.name} too, give each cluster a name of its own"
+            report(("clusters", index, "name"), what)
+        first.setdefault(cluster.name, index)
+
+
+def _check_health(edge: EdgeSection, report: Report) -> None:
+    health = edge.health
+    if health.timeout >= health.interval:
+        timeout, interval = show_duration(health.timeout), show_duration(health.interval)
+        what = f"{timeout} is not shorter than health.interval ({interval})"
+        report(("health", "timeout"), f"{what}, shorten it or lengthen the interval")
+
+
+def _check_frontends(sections: Sections, report: Report, warn: Report) -> None:
+    names = [cluster.name for cluster in sections.clusters.values()]
+    first: dict[object, int] = {}
+    for index, frontend in sections.frontends.items():
+        path = ("frontends", index, "service")
+        wanted = frontend.service[0]
+        if frontend.service in first:
+            other = spelled(("frontends", first[frontend.service]))
+            report(path, f"{other} is for this service too, merge the two entries")
+        first.setdefault(frontend.service, index)
+        if wanted is not None and wanted not in names:
+            if sections.whole:
+                guess = did_you_mean(wanted, names)
+                hint = f'did you mean "{guess}"?' if guess else f"configured: {listed(names)}"
+                report(path, f"there is no cluster {shown(wanted)}, {hint}")
+        elif sections.whole and not _is_served(frontend, sections):
+            namespace = frontend.service[1].partition("/")[0]
+            warn(path, f"no cluster serves the namespace {namespace}, so this never applies")
+
+
+def _is_served(frontend: FrontendSection, sections: Sections) -> bool:
+    cluster, name, _ = frontend.service
+    namespace = name.partition("/")[0]
+    return any(
+        c.namespaces is None or namespace in c.namespaces
+        for c in sections.clusters.values()
+        if cluster in (None, c.name)
+    )
+
+
+def _check_listens(sections: Sections, report: Report) -> None:
+    """The same address and port twice. A wildcard and a single address may share a port: the
+    single address goes first."""
+    first: dict[Address, int] = {}
+    for index, frontend in sections.frontends.items():
+        for number, address in enumerate(frontend.listen or ()):
+            if address in first:
+                other = spelled(("frontends", first[address]))
+                what = f"{other} listens on {address} too, choose another address or port"
+                report(("frontends", index, "listen", number), what)
+            first.setdefault(address, index)
+
+
+def _check_admin(sections: Sections, report: Report, warn: Report) -> None:
+    admin = sections.edge.admin.listen
+    if admin is None or not admin.port:
+        return
+    for index, frontend in sections.frontends.items():
+        for number, address in enumerate(frontend.listen or ()):
+            if _overlap(admin, address):
+                what = f"{address} is where the admin server listens ({admin})"
+                path = ("frontends", index, "listen", number)
+                report(path, f"{what}, choose another, or change admin.listen")
+    listen = sections.edge.listen
+    if listen.port is not EdgePort.MIRROR or not _overlap_any(admin, listen.addresses):
+        return
+    for cluster in sections.clusters.values():
+        if admin.port in parse_port_range(cluster.port_range):
+            what = f"port {admin.port} is in the NodePort range of {cluster.name}"
+            advice = "a Service that gets it can't be served here: choose another"
+            warn(("admin", "listen"), f"{what}, {advice}")
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """Whether two sockets would claim the same port."""
+    return one.port == other.port and _overlap_any(one, [other.ip])
+
+
+def _overlap_any(one: Address, ips: Sequence[str]) -> bool:
+    family = ":" in one.ip
+    return any(
+        ip == one.ip or ((":" in ip) == family and (ip in _WILDCARDS or one.ip in _WILDCARDS))
+        for ip in ips
+    )
