@@ -73,6 +73,12 @@ class Journal:
         for decision in decisions:
             self.append(decision)
 
+    def restore(self, entries: Iterable[Decision]) -> None:
+        """Take over entries that are numbered already, in order and without gaps."""
+        for entry in entries:
+            self._entries.append(entry)
+            self.last = entry.sequence
+
     def since(
         self,
         sequence: int = 0,

@@ -1,1 +1,15 @@
-"""The admin HTTP server: reads status, changes nothing by itself."""
+"""The admin HTTP server: reads status, changes nothing by itself.
+
+Law: everything shown is in one `Status`, taken when somebody asks. Whatever clients do here,
+slow, greedy or hostile, the balancer does not notice: connections are few and watched, heavy
+pages are made in a thread, a few at a time, and bounded.
+
+server     binds, runs and stops the server
+guard      connections: how many, how slow, how long
+access     who may ask: the Host header, later tokens
+errors     every error answer as JSON
+health     /livez, /readyz, /healthz
+pages      making heavy answers in a thread, with compression
+api        /api/v1/...: status and decisions
+render     frozen dataclasses as JSON
+"""

@@ -1,0 +1,144 @@
+"""Connections to the admin server: how many, how slow, how long.
+
+aiohttp bounds a request's headers and body and the time between requests. What it leaves open
+is bounded here: the number of connections, the time until the first request is complete, and
+how long an answer may wait for a client that does not read it.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+MAX_CONNECTIONS = 256
+FIRST_REQUEST_SECONDS = 10.0
+STALLED_SECONDS = 60.0
+_SWEEP_SECONDS = 2.0
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 21\r\n"
+    b"Content-Type: text/plain\r\n\r\ntoo many connections\n"
+)
+
+
+class Guards:
+    """All connections of one server. `requested(transport)` is to be called when a request
+    has been read. Times in seconds."""
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        first_request_seconds: float = FIRST_REQUEST_SECONDS,
+        stalled_seconds: float = STALLED_SECONDS,
+    ) -> None:
+        self.max_connections = max_connections
+        self.first_request_seconds = first_request_seconds
+        self.stalled_seconds = stalled_seconds
+        self.open: dict[asyncio.BaseTransport, Guard] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def wrap(self, factory: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+        """A protocol factory whose protocols are guarded."""
+        return lambda: Guard(factory(), self)
+
+    def requested(self, transport: asyncio.BaseTransport | None) -> None:
+        """A whole request came over this connection."""
+        guard = self.open.get(transport) if transport is not None else None
+        if guard is not None:
+            guard.first_request_by = None
+
+    def opened(self, transport: asyncio.BaseTransport, guard: "Guard") -> bool:
+        """Take a connection in; False if there are too many."""
+        if len(self.open) >= self.max_connections:
+            return False
+        self.open[transport] = guard
+        if self._sweeper is None:
+            self._sweep()
+        return True
+
+    def closed(self, transport: asyncio.BaseTransport) -> None:
+        """A connection has ended."""
+        self.open.pop(transport, None)
+
+    def abort_all(self) -> None:
+        """End every connection now."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for guard in list(self.open.values()):
+            guard.abort()
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        at = loop.time()
+        for guard in list(self.open.values()):
+            guard.inspect(at)
+        pause = min(_SWEEP_SECONDS, self.first_request_seconds / 2, self.stalled_seconds / 2)
+        self._sweeper = loop.call_later(pause, self._sweep) if self.open else None
+
+
+class Guard(asyncio.Protocol):
+    """Stands before aiohttp's protocol and hands everything on."""
+
+    def __init__(self, inner: asyncio.Protocol, guards: Guards) -> None:
+        self._inner = inner
+        self._guards = guards
+        self._transport: asyncio.Transport | None = None
+        self._admitted = False
+        self._stalled_since: float | None = None
+        self.first_request_by: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Admit the connection, or answer 503 and close it."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._admitted = self._guards.opened(transport, self)
+        if not self._admitted:
+            transport.write(_BUSY)
+            transport.close()
+            return
+        at = asyncio.get_running_loop().time()
+        self.first_request_by = at + self._guards.first_request_seconds
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on."""
+        if self._admitted:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Hand on."""
+        return self._inner.eof_received() if self._admitted else None
+
+    def pause_writing(self) -> None:
+        """Hand on."""
+        if self._admitted:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Hand on."""
+        if self._admitted:
+            self._inner.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection."""
+        if self._admitted and self._transport is not None:
+            self._guards.closed(self._transport)
+            self._inner.connection_lost(error)
+
+    def inspect(self, at: float) -> None:
+        """End the connection if its client is too slow."""
+        if self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() == 0:
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = at
+        stalled_for = 0.0 if self._stalled_since is None else at - self._stalled_since
+        late = self.first_request_by is not None and at >= self.first_request_by
+        if late or stalled_for >= self._guards.stalled_seconds:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection without waiting for anything."""
+        if self._transport is not None:
+            self._transport.abort()
