@@ -104,6 +104,11 @@ class Bitmap:
         behind = clear >> low
         return low + _lowest(behind) if behind else None
 
+    def clear_between(self, low: int, high: int) -> int:
+        """The clear bits of offsets low to high - 1, as a number in which they are set (bit i is
+        offset i)."""
+        return ~self._bits & ((1 << high) - (1 << low))
+
     def release(self, offset: int) -> None:
         """Clear a bit; nothing happens if it is clear."""
         if self.has(offset):
@@ -116,11 +121,7 @@ class Bitmap:
 
     def offsets(self) -> Iterator[int]:
         """The offsets of all set bits, in order."""
-        bits = self._bits
-        while bits:
-            offset = _lowest(bits)
-            yield offset
-            bits &= bits - 1
+        return set_bits(self._bits)
 
     @property
     def free(self) -> int:
@@ -138,6 +139,13 @@ class Bitmap:
             raise AllocatorError("the provided range does not match the current range")
         self._bits = int.from_bytes(data, "big")
         self._count = self._bits.bit_count()
+
+
+def set_bits(bits: int) -> Iterator[int]:
+    """The indices of a number's set bits, in order."""
+    while bits:
+        yield _lowest(bits)
+        bits &= bits - 1
 
 
 def _lowest(bits: int) -> int:

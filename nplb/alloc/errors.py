@@ -105,6 +105,7 @@ def refused_node_port(index: int, node_port: int, error: AllocatorError) -> Refu
     )
 
 
-def internal_error(detail: str) -> Refused:
-    """A request that fails for want of a number: 500, InternalError."""
-    return Refused(code=500, reason="InternalError", detail=detail)
+def internal_error(detail: str, number: int | None = None) -> Refused:
+    """A request that fails for want of a number: 500, InternalError. `number` is the one that
+    was asked for, if one was."""
+    return Refused(code=500, reason="InternalError", detail=detail, bad_value=number)

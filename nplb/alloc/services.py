@@ -281,7 +281,7 @@ def _allocate_health_check(service: Service, operation: Operation) -> Service:
             operation.allocate(number)
         except AllocatorError as error:
             raise internal_error(
-                f"failed to allocate requested HealthCheck NodePort {number}: {error}"
+                f"failed to allocate requested HealthCheck NodePort {number}: {error}", number
             ) from error
         return service
     try:
