@@ -9,4 +9,5 @@ journal      the last decisions, for whoever asks or waits for more
 systemd      what the service manager is told
 families     every metric's name, type, labels and meaning: what docs/metrics.md shows
 metrics      a status as Prometheus metrics
+exposition   metrics as the text of a scrape
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, exposition
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -29,6 +29,7 @@ from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState, FrontendState
 from nplb.model.status import Status
 from nplb.observe import families as f
+from nplb.observe.exposition import content_type, encode
 from nplb.observe.families import Family, Kind
 
 MAX_BACKENDS = 5_000
@@ -55,8 +56,8 @@ class MetricsPage:
         counts = dict(self._decisions()) if self._decisions is not None else {}
         registry.register(StatusCollector(status, counts, self._max_backends))
         ProcessCollector(registry=registry)
-        encoder, content_type = exposition.choose_encoder(accept)
-        return encoder(registry), content_type
+        form = content_type(accept)
+        return encode(registry.collect(), form), form
 
 
 class StatusCollector(Collector):

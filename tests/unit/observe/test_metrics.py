@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest as text_page
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_page
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from nplb.model.decision import DecisionKind
 from nplb.model.status import Status
+from nplb.observe.exposition import OPENMETRICS, TEXT, encode
 from nplb.observe.families import FAMILIES, Kind
 from nplb.observe.metrics import MetricsPage, StatusCollector
 from tests.support.status import frontend, large, status, troubled
@@ -120,3 +123,11 @@ def test_names_units_and_help_follow_the_guides() -> None:
         assert family.name.endswith("_total") == (family.kind is Kind.COUNTER), family.name
         assert family.help.endswith("."), family.name
         assert not re.search(r"milli|_ms|_kb|percent", family.name)
+
+
+def test_the_page_is_what_the_library_would_write() -> None:
+    registry = CollectorRegistry()
+    odd = frontend('we"b\\x\n', namespace="sh\u00f6p")
+    registry.register(StatusCollector(status(odd, frontend())))
+    for form, library in ((TEXT, text_page), (OPENMETRICS, openmetrics_page)):
+        assert encode(registry.collect(), form) == library(registry)
