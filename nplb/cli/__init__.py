@@ -1,11 +1,34 @@
-"""The command line: one module per command, each a thin shell over the floors below."""
+"""The command line: one module per command, each a thin shell over the floors below.
+
+Law: importing this package, and listing or completing its commands, imports no command. A
+command's module imports what is heavy (asyncio servers, clients, pydantic) inside its
+functions. Commands raise NplbError, or return; `group` makes messages and exit codes of it.
+
+group      finds and loads commands; errors, exit codes
+options    options that several commands share
+"""
 
 import click
 
 from nplb import __version__
+from nplb.cli.group import CommandGroup
 
 
-@click.group()
-@click.version_option(__version__)
-def main() -> None:
-    """An external load balancer for Kubernetes NodePorts."""
+@click.group(
+    cls=CommandGroup,
+    context_settings={
+        "auto_envvar_prefix": "NPLB",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, "-V", "--version", prog_name="nplb")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def main(debug: bool) -> None:
+    """An external load balancer for Kubernetes NodePorts.
+
+    Options may also be set in the environment: NPLB_CONFIG, NPLB_ADMIN, NPLB_OUTPUT,
+    NPLB_DEBUG; and keys of the configuration, as in NPLB_HEALTH_INTERVAL=2s. A flag goes
+    before the environment, that before the configuration.
+    """
+    del debug  # read by the group

@@ -1,0 +1,107 @@
+"""Options that several commands share, each spelled and explained once.
+
+Values come from the flag, or else from the environment, or else from the configuration, or
+else from the default.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from nplb.model.errors import ConfigurationError
+
+DEFAULT_CONFIG = Path("/etc/nplb/nplb.yaml")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def find_config(given: Path | None) -> Path:
+    """The configuration file: the one given, or else the usual one.
+
+    Raises ConfigurationError if none is given and the usual one is not there.
+    """
+    if given is not None:
+        return given
+    if DEFAULT_CONFIG.exists():
+        return DEFAULT_CONFIG
+    raise ConfigurationError(
+        f"no configuration: {DEFAULT_CONFIG} does not exist, and neither --config nor "
+        "$NPLB_CONFIG names another; write one, or run `nplb demo` to try nplb without"
+    )
+
+
+def _find_config(_: click.Context, __: click.Parameter, value: str | None) -> Path:
+    return find_config(Path(value) if value is not None else None)
+
+
+def config_option(command: F) -> F:
+    """`--config PATH`: the command gets `config`, a Path; the usual file if none is given."""
+    return click.option(
+        "-c",
+        "--config",
+        envvar="NPLB_CONFIG",
+        metavar="PATH",
+        callback=_find_config,
+        help=f"The configuration file.  [default: {DEFAULT_CONFIG}]",
+    )(command)
+
+
+def _overrides(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    overrides: dict[str, str] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE, as in health.interval=2s")
+        overrides[key.strip()] = value
+    return overrides
+
+
+def set_option(command: F) -> F:
+    """`--set KEY=VALUE`, any number of times: the command gets `overrides`, a dict."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_overrides,
+        help="Set a key of the configuration, as in health.interval=2s. May be repeated.",
+    )(command)
+
+
+def admin_option(command: F) -> F:
+    """`--admin URL`: the command gets `admin`, a URL or None."""
+    return click.option(
+        "--admin",
+        envvar="NPLB_ADMIN",
+        metavar="URL",
+        help="The running nplb's admin server.  [default: admin.listen of the configuration, "
+        "or http://127.0.0.1:9090]",
+    )(command)
+
+
+def optional_config_option(command: F) -> F:
+    """`--config PATH` for commands that can do without: they get `config`, a Path or None."""
+    return click.option(
+        "-c",
+        "--config",
+        envvar="NPLB_CONFIG",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help="The configuration file that names the admin server.",
+    )(command)
+
+
+def output_option(*formats: str) -> Callable[[F], F]:
+    """`-o FORMAT`: the command gets `output`, one of the formats; the first is the default.
+    Without arguments: text, json, yaml."""
+    choices = formats or ("text", "json", "yaml")
+    return click.option(
+        "-o",
+        "--output",
+        envvar="NPLB_OUTPUT",
+        type=click.Choice(choices),
+        default=choices[0],
+        show_default=True,
+        help="The form of the output.",
+    )
