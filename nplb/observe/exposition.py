@@ -50,7 +50,7 @@ def encode(families: Iterable[Metric], form: str) -> bytes:
 def _number(value: float) -> str:
     number = float(value)
     # The short form is the same for all but large numbers and those that are none.
-    return repr(number) if -1e6 < number < 1e6 else floatToGoString(number)
+    return repr(number) if -1e6 < number < 1e6 else str(floatToGoString(number))  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=65_536)
