@@ -4,10 +4,10 @@ Mirrors `PortAllocator` of `pkg/registry/core/service/portallocator/allocator.go
 counters of its `metrics.go`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nplb.alloc.bitmap import Bitmap, Bits, Dice
+from nplb.alloc.bitmap import Bitmap, Bits, Dice, bits_to_bytes
 from nplb.alloc.errors import (
     AllocatorError,
     MismatchedRange,
@@ -25,6 +25,15 @@ class RangeSnapshot:
 
     range: str
     data: bytes = b""
+
+    @classmethod
+    def of(cls, port_range: PortRange, ports: Iterable[int]) -> "RangeSnapshot":
+        """A range in which these numbers are taken; those outside of it are left out."""
+        bits = 0
+        for port in ports:
+            if port in port_range:
+                bits |= 1 << (port - port_range.base)
+        return cls(range=str(port_range), data=bits_to_bytes(bits))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -129,9 +129,8 @@ class Bitmap:
         return self.size - self._count
 
     def snapshot(self) -> tuple[str, bytes]:
-        """The range's text, and the bits as Go's `big.Int.Bytes`: bit i is the number base + i,
-        big-endian, without leading zero bytes."""
-        return self.range_spec, self._bits.to_bytes((self._bits.bit_length() + 7) // 8, "big")
+        """The range's text, and the bits: bit i is the number base + i."""
+        return self.range_spec, bits_to_bytes(self._bits)
 
     def restore(self, range_spec: str, data: bytes) -> None:
         """Replace all bits. Bits beyond the size are kept and counted, as the original does."""
@@ -139,6 +138,11 @@ class Bitmap:
             raise AllocatorError("the provided range does not match the current range")
         self._bits = int.from_bytes(data, "big")
         self._count = self._bits.bit_count()
+
+
+def bits_to_bytes(bits: int) -> bytes:
+    """As Go's `big.Int.Bytes`: big-endian, without leading zero bytes."""
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "big")
 
 
 def set_bits(bits: int) -> Iterator[int]:

@@ -8,8 +8,7 @@ lab, a port book, a copy from etcd), `observe` takes it and finds leaks as the r
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from nplb.alloc.allocator import PortAllocator, RangeSnapshot
-from nplb.alloc.bitmap import NoDice
+from nplb.alloc.allocator import RangeSnapshot
 from nplb.alloc.findings import LedgerState, ledger_findings
 from nplb.alloc.forecast import History, full_at
 from nplb.alloc.portrange import PortRange
@@ -27,6 +26,9 @@ from nplb.model.ledger import (
     NamespaceView,
 )
 
+REST_SECONDS = 5.0
+"""How long a view stands while no Service changes: only rates and forecasts grow older."""
+
 
 class _Known(NamedTuple):
     """A Service as it was last seen, and the numbers it holds."""
@@ -40,7 +42,7 @@ class Ledger:
     snapshot, by key; `taken` is what the cluster's allocator must have taken now.
 
     Services that did not change between two snapshots (the same object) cost a dictionary
-    lookup each.
+    lookup each; a snapshot with the same tuple of Services costs nothing for a few seconds.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Ledger:
         "_known",
         "_repair",
         "_report",
+        "_services",
         "cluster",
         "port_range",
         "services",
@@ -62,6 +65,7 @@ class Ledger:
         self.port_range = port_range
         self.services: Mapping[ServiceKey, Service] = {}
         self.view: LedgerView | None = None
+        self._services: tuple[Service, ...] | None = None
         self._known: dict[ServiceKey, _Known] = {}
         self._entries: dict[int, LedgerEntry] = {}
         self._history = History()
@@ -77,6 +81,14 @@ class Ledger:
 
         Raises RepairError if `stored` can't be read.
         """
+        if (
+            self.view is not None
+            and snapshot.services is self._services
+            and stored is None
+            and 0 <= now - self.view.observed_at < REST_SECONDS
+        ):
+            return self.view
+        self._services = snapshot.services
         known = self._look_at(snapshot.services, now)
         self._known = known
         self.services = {key: seen.service for key, seen in known.items()}
@@ -134,12 +146,9 @@ class Ledger:
         for number in self._report.suspects if self._report is not None else ():
             if number in self.port_range:
                 holders.setdefault(number, [])
-        taken = PortAllocator(self.port_range, NoDice())
         entries: dict[int, LedgerEntry] = {}
         for number, who in holders.items():
             band = band_of(self.port_range, number)
-            if band is not Band.OUTSIDE:
-                taken.allocate(number)
             before = self._entries.get(number)
             if before is not None and before.band is band and before.holders == tuple(who):
                 entries[number] = before
@@ -147,7 +156,7 @@ class Ledger:
             since = min((h.since for h in who), default=before.since if before else now)
             entries[number] = LedgerEntry(number=number, band=band, holders=tuple(who), since=since)
         self._entries = entries
-        self.taken = taken.snapshot()
+        self.taken = RangeSnapshot.of(self.port_range, entries)
         return entries
 
     def _bands(self, used: Mapping[str, int], now: float) -> Iterable[BandView]:
@@ -207,9 +216,10 @@ _NAMESPACE = "namespace/"
 
 def band_of(port_range: PortRange, number: int) -> Band:
     """Which band of the range a number is in."""
-    if number not in port_range:
+    offset = number - port_range.base
+    if not 0 <= offset < port_range.size:
         return Band.OUTSIDE
-    return Band.STATIC if number in port_range.static else Band.DYNAMIC
+    return Band.STATIC if offset < port_range.static_size else Band.DYNAMIC
 
 
 def _count(entries: Iterable[LedgerEntry]) -> dict[str, int]:

@@ -312,3 +312,14 @@ def test_a_stored_range_that_is_narrower_now_shows_no_ghosts() -> None:
     ledger = new_ledger("30000-30100")
     view = observe(ledger, T0, stored=stored(32000))
     assert not view.entries
+
+
+def test_a_view_stands_while_no_service_changes() -> None:
+    ledger = new_ledger()
+    same = (service("a", 30080),)
+    snapshot = Snapshot(cluster="prod", taken_at=T0, services=same)
+    first = ledger.observe(snapshot, T0)
+    assert ledger.observe(replace(snapshot, taken_at=T0 + 1), T0 + 1) is first
+    assert ledger.observe(snapshot, T0 + 6).observed_at == T0 + 6
+    changed = replace(snapshot, services=(service("a", 30081),))
+    assert [e.number for e in ledger.observe(changed, T0 + 7).entries] == [30081]
