@@ -59,7 +59,7 @@ class Daemon:
         self._plane = RelayPlane(
             workers=self._settings.workers,
             on_failure=self._prober.report,  # a connect that failed is probed at once
-            on_decision=self._journal.append,
+            on_decision=self._record,
         )
         self._reconciler = Reconciler(
             inputs=self._inputs,
@@ -121,7 +121,9 @@ class Daemon:
             )
         admin = None
         if settings.admin.listen is not None:
-            admin = AdminServer(status=self._keeper.status, listen=settings.admin.listen)
+            admin = AdminServer(
+                status=self._keeper.status, listen=settings.admin.listen, journal=self._journal
+            )
             await admin.start()
         await self._feeds.follow(settings)
         self._tasks.spawn(self._prober.run(), "prober")
@@ -224,7 +226,10 @@ class Daemon:
         self._stop.set()
 
     def _note(self, kind: DecisionKind, text: str) -> None:
-        self._journal.append(Decision(at=time.time(), kind=kind, subject="nplb", text=text))
+        self._record(Decision(at=time.time(), kind=kind, subject="nplb", text=text))
+
+    def _record(self, decision: Decision) -> None:
+        self._journal.append(decision)
 
 
 async def run_daemon(config_path: Path, load: Callable[[], Settings]) -> int:

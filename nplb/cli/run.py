@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from nplb.cli.options import config_option
+from nplb.cli.options import config_option, set_option
 
 
 @click.command()
 @config_option
-def command(config: Path) -> None:
+@set_option
+def command(config: Path, overrides: dict[str, str]) -> None:
     """Run the balancer until SIGTERM or SIGINT.
 
     SIGHUP reads the configuration again, and keeps the old one on any error. SIGTERM: not
@@ -19,8 +20,11 @@ def command(config: Path) -> None:
     """
     from nplb.config import load_settings
     from nplb.daemon import run_daemon
+    from nplb.model.settings import Settings
     from nplb.observe.logs import set_up_logging
 
-    settings = load_settings(config)
-    set_up_logging(settings.log)
-    raise SystemExit(asyncio.run(run_daemon(config, lambda: load_settings(config))))
+    def load() -> Settings:
+        return load_settings(config, overrides=overrides)
+
+    set_up_logging(load().log)
+    raise SystemExit(asyncio.run(run_daemon(config, load)))
