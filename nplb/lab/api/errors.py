@@ -200,14 +200,27 @@ def method_not_allowed() -> ApiError:
     return ApiError(_status(405, "MethodNotAllowed", message, {}))
 
 
-def unsupported_media_type(content_type: str, accepted: Sequence[str]) -> ApiError:
+def rejected_request(detail: str) -> ApiError:
+    """422 of a patch that does not fit, as `NewGenericServerResponse` builds it."""
+    message = "the server rejected our request due to an error in our request"
+    details = {"causes": [{"reason": "UnexpectedServerResponse", "message": detail}]}
+    return ApiError(_status(422, "Invalid", message, details))
+
+
+def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
     """415: a body, or a patch, in a form that the path does not take."""
     names = ", ".join(accepted)
     message = (
         f"the body of the request was in an unknown format - accepted media types include: {names}"
     )
-    del content_type
     return ApiError(_status(415, "UnsupportedMediaType", message))
+
+
+def not_acceptable(accepted: Sequence[str]) -> ApiError:
+    """406: an answer in none of the forms that the server knows."""
+    names = ", ".join(accepted)
+    message = f"only the following media types are accepted: {names}"
+    return ApiError(_status(406, "NotAcceptable", message))
 
 
 def expired(message: str, *, continue_token: str = "") -> ApiError:

@@ -291,7 +291,8 @@ class Store:
 
 def _sorted(records: Iterable[Record], namespace: str | None) -> Sequence[Record]:
     chosen = records if namespace is None else (r for r in records if r.namespace == namespace)
-    return sorted(chosen, key=lambda record: record.key)
+    # By the path below which etcd keeps an object: `a-b/x` comes before `a/x`.
+    return sorted(chosen, key=lambda record: f"{record.namespace}/{record.name}")
 
 
 def labels_of(object_: Mapping[str, Any]) -> Mapping[str, str]:
