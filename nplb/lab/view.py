@@ -32,6 +32,9 @@ class ClusterView:
         self._services: dict[ServiceKey, Service] = {}
         self._slices: dict[tuple[str, str], EndpointSlice] = {}
         self._slices_of: dict[ServiceKey, dict[str, EndpointSlice]] = {}
+        # By namespace and the least item of the selector, or thousands of Services would be
+        # looked through for every change of a pod.
+        self._by_selector: dict[tuple[str, tuple[str, str]], set[ServiceKey]] = {}
         self._readers: list[OnChange] = []
         self._dirty: set[ServiceKey] = set()
         self._unsubscribe: list[Callable[[], None]] = []
@@ -65,13 +68,13 @@ class ClusterView:
 
     def selecting(self, namespace: str, labels: Mapping[str, str]) -> tuple[Service, ...]:
         """The Services of a namespace whose selector matches these labels."""
-        return tuple(
+        found = [
             service
-            for service in self.services()
-            if service.key.namespace == namespace
-            and service.selector
-            and service.selector.items() <= labels.items()
-        )
+            for item in labels.items()
+            for key in self._by_selector.get((namespace, item), ())
+            if (service := self._services[key]).selector.items() <= labels.items()
+        ]
+        return tuple(sorted(found, key=lambda service: service.key))
 
     def subscribe(self, reader: OnChange) -> Callable[[], None]:
         """Call `reader` with every key at once, then with the keys that changed. Returns the
@@ -93,14 +96,21 @@ class ClusterView:
     def _on_service(self, type_: str, raw: dict[str, Any]) -> None:
         meta = raw["metadata"]
         key = ServiceKey(CLUSTER, meta["namespace"], meta["name"])
-        if type_ == DELETED:
-            self._services.pop(key, None)
-        else:
+        new = None
+        if type_ != DELETED:
             try:
-                self._services[key] = decode_service(raw, cluster=CLUSTER)
+                new = decode_service(raw, cluster=CLUSTER)
             except ClusterError:
                 log.exception("a Service that the API server has taken makes no sense")
                 return
+        old = self._services.pop(key, None)
+        if old is not None and old.selector:
+            self._by_selector[key.namespace, min(old.selector.items())].discard(key)
+        if new is not None:
+            self._services[key] = new
+            if new.selector:
+                index = (key.namespace, min(new.selector.items()))
+                self._by_selector.setdefault(index, set()).add(key)
         self._touch(key)
 
     def _on_slice(self, type_: str, raw: dict[str, Any]) -> None:

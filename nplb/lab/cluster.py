@@ -1,0 +1,296 @@
+"""The lab: a cluster in this process, on loopback, without root.
+
+    async with Lab(nodes=3) as lab:
+        await lab.apply(manifest)
+        await lab.service_ready("default/web")
+        lab.address("node-1", "default/web")   # 127.0.1.1:30080
+
+An API server, machines with kubelet and kube-proxy, the controllers that make pods and endpoint
+slices and watch over nodes, and faults. Everything runs on the event loop that starts it.
+"""
+
+import asyncio
+import random
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+from nplb.lab.addresses import PodPool, parse_network
+from nplb.lab.api.server import ApiServer
+from nplb.lab.apply import apply_objects, read_objects
+from nplb.lab.clusterips import ClusterIps
+from nplb.lab.endpointslices import EndpointSlices
+from nplb.lab.faults import Faults
+from nplb.lab.kubeconfig import Access, remove_kubeconfig, write_kubeconfig
+from nplb.lab.lifecycle import NodeLifecycle
+from nplb.lab.node import Machine
+from nplb.lab.pods import Directory
+from nplb.lab.rules import targets_of
+from nplb.lab.targets import LabTargets
+from nplb.lab.timing import Timing
+from nplb.lab.view import CLUSTER, ClusterView
+from nplb.lab.workloads import Workloads
+from nplb.model.cluster import Service
+from nplb.model.errors import ConfigurationError
+from nplb.model.keys import Address, ServiceKey
+
+NETWORK = "127.0.1.0/24"
+POD_NETWORK = "10.244.0.0/16"
+SERVICE_NETWORK = "10.96.0.0/16"
+NODE_PORT_RANGE = "30000-32767"
+POLL_SECONDS = 0.01
+
+
+class Lab:
+    """One cluster. Labs run side by side if their networks differ.
+
+    `network` is where the nodes are (node-1 at its first address), `pod_network` and
+    `service_network` what the API shows, served at their twins on loopback. `nodes=0` is the API
+    server alone, without a controller. `kubeconfig` None writes it to a temporary directory.
+    `manifests` are files applied at start. Raises ConfigurationError for a network that makes no
+    sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: int = 3,
+        network: str = NETWORK,
+        pod_network: str = POD_NETWORK,
+        service_network: str = SERVICE_NETWORK,
+        node_port_range: str = NODE_PORT_RANGE,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        kubeconfig: Path | None = None,
+        manifests: Sequence[Path] = (),
+        timing: Timing | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._network = parse_network(network, "the nodes' network", loopback=True)
+        pods = parse_network(pod_network, "the pod network", loopback=False)
+        services = parse_network(service_network, "the service network", loopback=False)
+        self._check_node_count(nodes)
+        self._wanted_nodes = nodes
+        self._host = host
+        self._port = port
+        self._manifests = tuple(manifests)
+        self._timing = timing or Timing()
+        self._rng = rng or random.Random()
+        self._scratch: Path | None = None
+        self._given_kubeconfig = kubeconfig
+        self.kubeconfig_path = kubeconfig or Path()
+        self.api = ApiServer(
+            node_port_range=node_port_range,
+            service_cidr=str(services),
+            rng=self._rng,
+            token=secrets.token_urlsafe(24),
+        )
+        self._pool = PodPool(pods)
+        self._directory = Directory()
+        self._machines: dict[str, Machine] = {}
+        self._started = False
+        self._controlled = False
+
+    # -- life --------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything. When this returns the API answers, the kubeconfig is written, the
+        nodes are registered and the manifests applied."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._view = ClusterView(loop, self.api.store)
+        self._slices = EndpointSlices(loop, self.api, self._view, self._rng)
+        self._workloads = Workloads(loop, self.api, self._view, self._rng)
+        self._lifecycle = NodeLifecycle(loop, self.api, self._timing)
+        self._cluster_ips = ClusterIps(
+            self._view, loop=loop, resolve=self._directory.resolve, rng=self._rng
+        )
+        self.faults = Faults(loop, LabTargets(self.api, self._machines))
+        self._started = True
+        try:
+            await self.api.start(self._host, self._port)
+            self._view.start()
+            for _ in range(self._wanted_nodes):
+                await self.add_node()
+            for path in self._manifests:
+                apply_objects(self.api, read_objects(path))
+            self._write_kubeconfig()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything, and remove the kubeconfig. Safe to call twice."""
+        if not self._started:
+            return
+        self._started = False
+        self.faults.close()
+        if self._controlled:
+            self._controlled = False
+            for controller in (
+                self._workloads, self._slices, self._lifecycle, self._cluster_ips,
+            ):  # fmt: skip
+                controller.stop()
+        for machine in self._machines.values():
+            machine.stop()
+        self._view.stop()
+        if self.kubeconfig_path != Path():
+            remove_kubeconfig(self.kubeconfig_path, self._access())
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+        await self.api.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _control(self) -> None:
+        self._controlled = True
+        self._slices.start()
+        self._workloads.start()
+        self._lifecycle.start()
+        self._cluster_ips.start()
+
+    def _access(self) -> Access:
+        return Access(url=self.api.url, token=self.api.token)
+
+    def _write_kubeconfig(self) -> None:
+        if self._given_kubeconfig is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="nplb-lab-"))
+            self.kubeconfig_path = self._scratch / "kubeconfig"
+        else:
+            self.kubeconfig_path = self._given_kubeconfig.absolute()
+        write_kubeconfig(self.kubeconfig_path, self._access())
+
+    # -- nodes -------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> Mapping[str, Machine]:
+        """Every machine by name, in the order in which they came."""
+        return MappingProxyType(self._machines)
+
+    def node(self, name: str) -> Machine:
+        """A machine. Raises KeyError if there is none of this name."""
+        return self._machines[name]
+
+    async def add_node(self, name: str = "") -> Machine:
+        """Add a machine and register its Node, `node-N` unless named. Raises ConfigurationError
+        if the name is taken or the network is full."""
+        index = len(self._machines) + 1
+        self._check_node_count(index)
+        name = name or f"node-{index}"
+        if name in self._machines:
+            raise ConfigurationError(f"there is a node {name} already")
+        machine = Machine(
+            self._loop,
+            self.api,
+            self._view,
+            name=name,
+            address=str(self._network[index]),
+            index=index,
+            pool=self._pool,
+            directory=self._directory,
+            timing=self._timing,
+            rng=self._rng,
+        )
+        if not self._controlled:
+            self._control()
+        machine.start()
+        self._machines[name] = machine
+        return machine
+
+    def _check_node_count(self, count: int) -> None:
+        room = self._network.num_addresses - 3  # without first, last, and one for a sibling
+        if not 0 <= count <= room:
+            raise ConfigurationError(
+                f"{count} nodes do not fit into {self._network}, which has room for {room}"
+            )
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the lab should serve and cannot, and why."""
+        return tuple(p for machine in self._machines.values() for p in machine.proxy.problems)
+
+    # -- objects -----------------------------------------------------------------------
+
+    async def apply(self, text: str, *, file: str = "manifest") -> tuple[str, ...]:
+        """Create or change every object of a YAML text. Returns `service/web created` and the
+        like. Raises YamlError, ApiError."""
+        return apply_objects(self.api, read_objects(text, file=file))
+
+    def service(self, name: str) -> Service:
+        """A Service, of `namespace/name` or a name in `default`. Raises KeyError."""
+        found = self._view.service(_key(name))
+        if found is None:
+            raise KeyError(f"there is no Service {name}")
+        return found
+
+    def node_port(self, service: str, port: int | str | None = None) -> int:
+        """The NodePort of a Service's port, by number or name; its first one unless said.
+        Raises KeyError."""
+        for candidate in self.service(service).ports:
+            if port is None or port in (candidate.port, candidate.name):
+                return candidate.node_port
+        raise KeyError(f"the Service {service} has no port {port}")
+
+    def address(self, node: str, service: str, port: int | str | None = None) -> Address:
+        """NodeIP:NodePort."""
+        return Address(self.node(node).address, self.node_port(service, port))
+
+    def pods(self, service: str) -> tuple[dict[str, Any], ...]:
+        """The Pod objects that a Service selects, sorted by name."""
+        key = _key(service)
+        selector = dict(self.service(service).selector)
+        return tuple(
+            pod
+            for pod in self.api.store.list("pods", key.namespace)
+            if selector and selector.items() <= (pod["metadata"].get("labels") or {}).items()
+        )
+
+    # -- waiting -----------------------------------------------------------------------
+
+    async def service_ready(self, service: str, *, timeout: float = 20.0) -> None:
+        """Wait until a Service has all its pods ready and every node forwards to them. Without
+        a selector: until it has a ready endpoint. Raises TimeoutError."""
+        await self.wait_for(
+            lambda: self._is_ready(_key(service)), f"Service {service} to be ready", timeout=timeout
+        )
+
+    async def wait_for(
+        self, condition: Callable[[], bool], what: str, *, timeout: float = 20.0
+    ) -> None:
+        """Wait until something is so. Raises TimeoutError that says what was waited for."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {timeout:g} s in vain for {what}")
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _is_ready(self, key: ServiceKey) -> bool:
+        service = self._view.service(key)
+        if service is None or not self._view.settled or not self._slices.settled:
+            return False
+        slices = self._view.slices(key)
+        if not service.selector:
+            return any(t.ready for port in service.ports for t in targets_of(port, slices))
+        wanted = self._workloads.wanted(key)
+        ready = [pod for port in service.ports[:1] for pod in targets_of(port, slices) if pod.ready]
+        return len(ready) >= wanted
+
+
+def _key(name: str) -> ServiceKey:
+    namespace, slash, rest = name.partition("/")
+    return ServiceKey(CLUSTER, namespace, rest) if slash else ServiceKey(CLUSTER, "default", name)

@@ -1,0 +1,380 @@
+"""Faults on command: what is broken now, of nodes, of pods and of the API server.
+
+A fault is a level: it lasts until it is cleared (or for the seconds it was given), several may be
+on one target, and what the target is like follows from all of them together. `CATALOGUE` says
+what there is; the command line and the HTTP interface show it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from nplb.config.values import read_duration, show_duration
+from nplb.lab.interface import Reach
+from nplb.lab.node import Condition
+from nplb.model.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+NODE, POD, API = "node", "pod", "api"
+FLAP_SECONDS = 5.0
+DRAIN_SECONDS = 30.0
+SLOW_SECONDS = 0.2
+API_RESTART_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of fault. `argument` is the default of its duration in seconds, None if it takes
+    none. A `momentary` one happens and is over."""
+
+    name: str
+    what: str
+    argument: float | None = None
+    momentary: bool = False
+
+
+def _catalogue(*kinds: Kind) -> Mapping[str, Kind]:
+    return {kind.name: kind for kind in kinds}
+
+
+CATALOGUE: Mapping[str, Mapping[str, Kind]] = {
+    NODE: _catalogue(
+        Kind(name="refuse", what="its ports refuse; open connections live on"),
+        Kind(name="reset", what="its ports refuse, and open connections are reset"),
+        Kind(name="silent", what="its address drops everything; its pods and kubelet live on"),
+        Kind(name="slow", what="holds data up for that long, each way", argument=SLOW_SECONDS),
+        Kind(
+            name="flap", what="refuses and works in turn, for that long each", argument=FLAP_SECONDS
+        ),
+        Kind(
+            name="not-ready",
+            what="its kubelet stops: Ready becomes Unknown, its pods count as not ready; "
+            "NodePorts work",
+        ),
+        Kind(
+            name="not-ready-but-serving",
+            what="its kubelet reports Ready False; everything else works",
+        ),
+        Kind(name="proxy-stuck", what="its kube-proxy takes no update: its rules grow stale"),
+        Kind(name="dead", what="the machine is off, with its pods; cleared, it boots"),
+        Kind(
+            name="drain",
+            what="the autoscaler removes it: taint and eviction now, Node deleted and machine "
+            "off after that long",
+            argument=DRAIN_SECONDS,
+        ),
+        Kind(name="delete", what="the Node is deleted and the machine is off; cleared, it is back"),
+    ),
+    POD: _catalogue(
+        Kind(name="crash", what="it dies, and is started again", momentary=True),
+        Kind(name="not-ready", what="its readiness probe fails; it still answers"),
+        Kind(name="silent", what="its address drops everything, and nobody notices"),
+    ),
+    API: _catalogue(
+        Kind(name="hang", what="takes requests and answers none; watches stand still"),
+        Kind(
+            name="restart",
+            what="down for that long; then every earlier resourceVersion is too old (410)",
+            argument=API_RESTART_SECONDS,
+        ),
+        Kind(name="html", what="answers 502 with a page of HTML, as a proxy in front would"),
+        Kind(name="throttle", what="answers 429 with Retry-After"),
+        Kind(name="unauthorized", what="answers 401 to every token"),
+        Kind(name="stall", what="watches stay open and bring nothing"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault that is on. `target` is `node/NAME`, `pod/NAMESPACE/NAME` or `api`. Times in
+    seconds; `since` and `until` since the epoch, `until` None until it is cleared."""
+
+    target: str
+    name: str
+    argument: float | None
+    since: float
+    until: float | None = None
+
+    def __str__(self) -> str:
+        argument = f"={show_duration(self.argument)}" if self.argument is not None else ""
+        return f"{self.target} {self.name}{argument}"
+
+
+class UnknownTargetError(ConfigurationError):
+    """There is no such node, pod or fault; the message says what there is."""
+
+
+class Targets(Protocol):
+    """What faults act on: the lab."""
+
+    def node_names(self) -> tuple[str, ...]:
+        """Every machine."""
+
+    def set_node_condition(self, name: str, condition: Condition) -> None:
+        """Make a machine be so."""
+
+    def reset_node_connections(self, name: str) -> None:
+        """Reset every connection through a node."""
+
+    def set_autoscaler_taint(self, name: str, tainted: bool) -> None:
+        """Put the autoscaler's taint on a Node, or take it off."""
+
+    def evict_pods(self, name: str) -> None:
+        """Delete the pods of a node, with their grace."""
+
+    def delete_node(self, name: str) -> None:
+        """Delete the Node object."""
+
+    def pod_keys(self) -> tuple[tuple[str, str], ...]:
+        """Namespace and name of every pod that runs."""
+
+    def crash_pod(self, key: tuple[str, str]) -> None:
+        """Let a pod die."""
+
+    def set_pod(self, key: tuple[str, str], *, ready: bool, silent: bool) -> None:
+        """Make a pod be so."""
+
+    def set_api_fault(self, name: str, on: bool, argument: float | None) -> None:
+        """Turn a fault of the API server on or off."""
+
+
+class _Active:
+    __slots__ = ("fault", "phase", "timers")
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.phase = True  # of a flap: down; of a drain: not yet deleted
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+
+    def cancel(self) -> None:
+        """Nothing of it is due any more."""
+        for timer in self.timers.values():
+            timer.cancel()
+
+
+class Faults:
+    """What is broken now."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, targets: Targets) -> None:
+        self._loop = loop
+        self._targets = targets
+        self._active: dict[tuple[str, str], _Active] = {}
+
+    @property
+    def active(self) -> tuple[Fault, ...]:
+        """Every fault that is on, sorted by target and name."""
+        self._forget_gone_pods()
+        return tuple(self._active[key].fault for key in sorted(self._active))
+
+    def apply(self, target: str, spec: str, *, seconds: float | None = None) -> Fault:
+        """Turn a fault on, for `seconds` if given.
+
+        `target`: a node's name (or `node/NAME`), `pod/NAME` (or `pod/NAMESPACE/NAME`), `api`.
+        `spec`: a name from the catalogue, `slow=200ms` with its duration. A fault that is on
+        already is renewed. Raises UnknownTargetError or ConfigurationError.
+        """
+        target = self._resolve(target)
+        kind, argument = _parse_spec(target, spec)
+        if seconds is not None and seconds <= 0:
+            raise ConfigurationError(f"a fault lasts longer than {seconds:g} seconds")
+        self._take_off((target, kind.name))
+        now = time.time()
+        fault = Fault(
+            target=target,
+            name=kind.name,
+            argument=argument,
+            since=now,
+            until=now + seconds if seconds is not None else None,
+        )
+        log.info("fault on: %s", fault)
+        if kind.momentary:
+            self._targets.crash_pod(_pod_key(target))
+            return fault
+        active = self._active[target, kind.name] = _Active(fault)
+        try:
+            self._begin(active)
+        except BaseException:
+            self._take_off((target, kind.name))
+            raise
+        if seconds is not None:
+            active.timers["end"] = self._loop.call_later(
+                seconds, self._expire, (target, kind.name), active
+            )
+        return fault
+
+    def clear(self, target: str | None = None, name: str | None = None) -> tuple[Fault, ...]:
+        """Turn faults off: all, all of a target, or one. Returns those that were on."""
+        if target is not None:
+            target = self._resolve(target, gone_too=True)
+        cleared = []
+        for key in sorted(self._active):
+            if target in (None, key[0]) and name in (None, key[1]):
+                cleared.append(self._active[key].fault)
+                self._take_off(key)
+        return tuple(cleared)
+
+    def close(self) -> None:
+        """Forget everything without undoing it: the lab ends."""
+        for active in self._active.values():
+            active.cancel()
+        self._active.clear()
+
+    # -- on and off --------------------------------------------------------------------
+
+    def _begin(self, active: _Active) -> None:
+        fault = active.fault
+        kind, _, name = fault.target.partition("/")
+        if kind == API:
+            self._targets.set_api_fault(fault.name, True, fault.argument)
+            if fault.name == "restart":
+                active.timers["step"] = self._loop.call_later(
+                    fault.argument or 0.0, self._expire, (fault.target, fault.name), active
+                )
+            return
+        if kind == POD:
+            self._settle_pod(fault.target)
+            return
+        if fault.name == "drain":
+            self._targets.set_autoscaler_taint(name, True)
+            self._targets.evict_pods(name)
+            active.timers["step"] = self._loop.call_later(
+                fault.argument or 0.0, self._end_drain, active
+            )
+        elif fault.name == "delete":
+            self._targets.delete_node(name)
+        self._settle_node(name)
+        if fault.name == "reset":
+            self._targets.reset_node_connections(name)
+        elif fault.name == "flap":
+            self._again(active)
+
+    def _take_off(self, key: tuple[str, str]) -> None:
+        active = self._active.pop(key, None)
+        if active is None:
+            return
+        active.cancel()
+        fault = active.fault
+        log.info("fault off: %s", fault)
+        kind, _, name = fault.target.partition("/")
+        if kind == API:
+            self._targets.set_api_fault(fault.name, False, None)
+        elif kind == POD:
+            self._settle_pod(fault.target)
+        else:
+            if fault.name == "drain" and active.phase:
+                self._targets.set_autoscaler_taint(name, False)
+            self._settle_node(name)
+
+    def _expire(self, key: tuple[str, str], active: _Active) -> None:
+        if self._active.get(key) is active:
+            self._take_off(key)
+
+    def _end_drain(self, active: _Active) -> None:
+        _, _, name = active.fault.target.partition("/")
+        active.phase = False
+        self._targets.delete_node(name)
+        self._settle_node(name)
+
+    def _again(self, active: _Active) -> None:
+        period = active.fault.argument or FLAP_SECONDS
+        active.timers["step"] = self._loop.call_later(period, self._flap, active)
+
+    def _flap(self, active: _Active) -> None:
+        active.phase = not active.phase
+        self._settle_node(active.fault.target.partition("/")[2])
+        self._again(active)
+
+    def _on(self, target: str) -> dict[str, _Active]:
+        return {name: active for (at, name), active in self._active.items() if at == target}
+
+    def _settle_node(self, name: str) -> None:
+        on = self._on(f"{NODE}/{name}")
+        flap, drain, slow = on.get("flap"), on.get("drain"), on.get("slow")
+        reach = Reach.UP
+        if "refuse" in on or "reset" in on or (flap is not None and flap.phase):
+            reach = Reach.REFUSING
+        if "silent" in on:
+            reach = Reach.SILENT
+        gone = "dead" in on or "delete" in on or (drain is not None and not drain.phase)
+        condition = Condition(
+            powered=not gone,
+            reach=reach,
+            delay_seconds=(slow.fault.argument or 0.0) if slow is not None else 0.0,
+            kubelet="not-ready" not in on,
+            ready="not-ready-but-serving" not in on,
+            proxy_stuck="proxy-stuck" in on,
+        )
+        self._targets.set_node_condition(name, condition)
+
+    def _settle_pod(self, target: str) -> None:
+        on = self._on(target)
+        self._targets.set_pod(_pod_key(target), ready="not-ready" not in on, silent="silent" in on)
+
+    # -- names -------------------------------------------------------------------------
+
+    def _resolve(self, target: str, *, gone_too: bool = False) -> str:
+        """A target in full. `gone_too` takes what a fault is on even if it is no more."""
+        kind, slash, rest = target.partition("/")
+        if target == API:
+            return target
+        if kind == POD and slash:
+            return self._resolve_pod(rest, gone_too)
+        name = rest if kind == NODE and slash else target
+        nodes = self._targets.node_names()
+        if name in nodes:
+            return f"{NODE}/{name}"
+        raise UnknownTargetError(
+            f"there is no node {name!r}; there are {_listed(nodes)}. "
+            "Other targets are pod/NAMESPACE/NAME and api"
+        )
+
+    def _resolve_pod(self, rest: str, gone_too: bool) -> str:
+        namespace, slash, name = rest.partition("/")
+        key = (namespace, name) if slash else ("default", rest)
+        target = f"{POD}/{key[0]}/{key[1]}"
+        if key in self._targets.pod_keys() or (gone_too and self._on(target)):
+            return target
+        raise UnknownTargetError(
+            f"there is no running pod {key[0]}/{key[1]}; `kubectl get pods -A` lists them"
+        )
+
+    def _forget_gone_pods(self) -> None:
+        running = set(self._targets.pod_keys())
+        for key in tuple(self._active):
+            if key[0].startswith(f"{POD}/") and _pod_key(key[0]) not in running:
+                self._active.pop(key).cancel()
+
+
+def _parse_spec(target: str, spec: str) -> tuple[Kind, float | None]:
+    kinds = CATALOGUE[target.partition("/")[0]]
+    name, equals, text = spec.partition("=")
+    kind = kinds.get(name)
+    if kind is None:
+        raise ConfigurationError(
+            f"there is no fault {name!r} of {target}; there are {_listed(kinds)}"
+        )
+    if not equals:
+        return kind, kind.argument
+    if kind.argument is None:
+        raise ConfigurationError(f"the fault {name!r} takes no duration; write just {name}")
+    try:
+        seconds = read_duration(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{spec!r}: {error}") from None
+    if seconds <= 0:
+        raise ConfigurationError(f"{spec!r}: the duration must be longer than nothing")
+    return kind, seconds
+
+
+def _pod_key(target: str) -> tuple[str, str]:
+    _, namespace, name = target.split("/")
+    return namespace, name
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
