@@ -7,7 +7,7 @@ CONFIG ?= config/nplb.yaml
 DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format run clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -59,6 +59,9 @@ lint: venv-dev ## ruff, mypy, import-linter
 format: venv-dev ## put the code into the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
+
+schema: venv ## write config/nplb.schema.json anew
+	@$(BIN)/python -m nplb.config.schema
 
 run: venv ## run the balancer: make run CONFIG=path
 	@$(BIN)/nplb run --config $(CONFIG)

@@ -11,7 +11,7 @@ from nplb.config.checks import check_sections
 from nplb.config.errors import ConfigProblem, InvalidConfiguration, spelled
 from nplb.config.sections import key_paths, read_sections
 from nplb.config.words import did_you_mean, shown
-from nplb.config.yaml import Document, Problem, compose
+from nplb.config.yaml import Document, Mark, Problem, compose
 from nplb.model.errors import HostPermissionError
 from nplb.model.settings import Settings
 
@@ -78,11 +78,14 @@ class _Reading:
         self.errors: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
         self._origins: dict[KeyPath, str] = {}
+        self._broken: set[Mark] = set()
         self._document = self._one_document(content)
         self.value: Any = self._document.value
 
     def report(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
-        """Note an error."""
+        """Note an error, unless YAML's own at this value is its cause."""
+        if self._document.has(path) and self._document.mark(path) in self._broken:
+            return
         self.errors.append(self._problem(path, message, at_key))
 
     def warn(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
@@ -135,6 +138,7 @@ class _Reading:
     def _one_document(self, content: bytes) -> Document:
         documents, problems = compose(content, file=self.file)
         self.errors += [_from_yaml(problem) for problem in problems]
+        self._broken = {problem.mark for problem in problems}
         if len(documents) > 1:
             at = documents[1].mark()
             what = "a second document begins here, the configuration is one, remove '---'"

@@ -135,16 +135,24 @@ def _validated(model: type[S], value: dict[str, Any], path: Path, report: Report
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        wrong = set()
+        rest = value
         for detail in error.errors(include_url=False, include_input=False):
-            place: Path = detail["loc"]
-            wrong.add(place[0])
-            report((*path, *place), _message(detail))
-        rest = {key: item for key, item in value.items() if key not in wrong}
+            rest = _without(rest, detail["loc"])
+            report((*path, *detail["loc"]), _message(detail))
     try:
         return model.model_validate(rest)
     except ValidationError:
         return None
+
+
+def _without(value: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A copy without the key at this path; of a list, all goes."""
+    key, *rest = path
+    copy = dict(value)
+    inner = copy.pop(str(key), None)
+    if rest and isinstance(inner, dict):
+        copy[str(key)] = _without(inner, tuple(rest))
+    return copy
 
 
 def _message(detail: Any) -> str:

@@ -45,13 +45,13 @@ def read_duration(value: object) -> float:
 
 
 def show_duration(seconds: float) -> str:
-    """Seconds as `read_duration` takes them."""
-    if seconds < 1.0 and seconds:
-        return f"{round(seconds * 1000, 3):g}ms"
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:g}{unit}"
-    return f"{seconds:g}s"
+    """Seconds, to the millisecond, as `read_duration` takes them."""
+    left = round(seconds * 1000)
+    text = ""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
 
 
 def read_size(value: object) -> int:
