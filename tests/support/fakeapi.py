@@ -177,6 +177,14 @@ class FakeApi:
         self.version += 1
         self._oldest = self.version
 
+    def rewind(self, version: int) -> None:
+        """Go back to an older version without any object, as after a restore from a backup.
+        A watch from a version of the time before is then taken, and hears nothing."""
+        self.version = version
+        self._history.clear()
+        for objects in self.objects.values():
+            objects.clear()
+
     async def hang(self) -> None:
         """Wait until the server stops or `release`."""
         await self._released.wait()
@@ -210,6 +218,7 @@ class FakeApi:
         plural = parts[-1]
         verb = "watch" if request.query.get("watch") in ("1", "true") else "list"
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        epoch = self._epoch
         self.seen.append(Seen(verb, plural, request.path, dict(request.query), token))
         script = self._scripts[verb, plural]
         behaviour = script.popleft() if script else self._always.get((verb, plural))
@@ -219,7 +228,7 @@ class FakeApi:
             return await answers(401, status(401, "Unauthorized", "Unauthorized"))(self, request)
         namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
         if verb == "watch":
-            return await self._watch(request, plural, namespace)
+            return await self._watch(request, plural, namespace, epoch)
         return self._list(request, plural, namespace)
 
     def _wanted(self, request: web.Request, namespace: str | None, raw: Raw) -> bool:
@@ -244,7 +253,7 @@ class FakeApi:
         return web.json_response({**page, "items": objects[start : start + limit]})
 
     async def _watch(
-        self, request: web.Request, plural: str, namespace: str | None
+        self, request: web.Request, plural: str, namespace: str | None, epoch: int
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -254,7 +263,7 @@ class FakeApi:
             await response.write(event("ERROR", status(410, text, "Expired")))
             return response
         deadline = asyncio.get_running_loop().time() + int(request.query["timeoutSeconds"])
-        changed, epoch, sent = asyncio.Event(), self._epoch, 0
+        changed, sent = asyncio.Event(), 0
         self._changed.add(changed)
         try:
             while self._epoch == epoch:

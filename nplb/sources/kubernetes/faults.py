@@ -132,8 +132,9 @@ def _forbidden(asked: Asked, said: str) -> ApiFault:
     return ApiFault(text, status=403, renew=True)
 
 
-def fault_of_exception(asked: Asked, error: Exception) -> ApiFault:
-    """The fault that an exception of the HTTP library or of the system means."""
+def fault_of_exception(asked: Asked, error: Exception, *, answered: bool) -> ApiFault:
+    """The fault that an exception of the HTTP library or of the system means. `answered`: the
+    server's answer had begun."""
     server, origin = asked.server, asked.origin
     start = f"can't connect to {server}"
     address = f"check the server's address in {origin}"
@@ -168,6 +169,11 @@ def fault_of_exception(asked: Asked, error: Exception) -> ApiFault:
                 "taken for dead; connecting again"
             )
             return ApiFault(text)
+        case aiohttp.ServerDisconnectedError() | ConnectionError() if not answered:
+            text = f"{server} closed the connection without an answer; connecting again"
+            if server.startswith("https"):
+                # The library hides that TLS 1.3 says so only now.
+                text += f" (if this lasts: it may ask for a client certificate, see {origin})"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | ConnectionError():
             text = f"{server} cut the connection in the middle of an answer"
             return ApiFault(f"{text}; connecting again")

@@ -75,11 +75,7 @@ class Session:
         except ValueError:
             page = None
         if not isinstance(page, dict) or "metadata" not in page:
-            raise ApiFault(
-                f"{self.server} answers 200 OK to {asked}, and not as an API server does ({kind}): "
-                f"check the server's address in {self.origin}, and what stands before it",
-                renew=True,
-            )
+            raise _not_an_api_server(asked, kind)
         if page.get("items") is None:
             page["items"] = []
         return page
@@ -92,6 +88,8 @@ class Session:
         """
         asked = self._asked("watch", scope)
         async with self._get(asked, {**query, "watch": 1}) as response:
+            if response.content_type != "application/json":
+                raise _not_an_api_server(asked, response.content_type)
             yield Watching(asked, response)
 
     @contextlib.asynccontextmanager
@@ -113,17 +111,25 @@ class Session:
             )
         except (*_STREAM_ERRORS, ValueError) as error:
             # ValueError: aiohttp's for an address, or for a header that a damaged token breaks.
-            raise fault_of_exception(asked, error) from error
+            raise fault_of_exception(asked, error, answered=False) from error
         try:
             if response.status != 200:
                 body = await response.read()
                 raise fault_of_answer(asked, response.status, response.headers, body)
             yield response
         except _STREAM_ERRORS as error:
-            raise fault_of_exception(asked, error) from error
+            raise fault_of_exception(asked, error, answered=True) from error
         finally:
             # Not release: what is left of a watch's stream is of no use to a next request.
             response.close()
+
+
+def _not_an_api_server(asked: Asked, content_type: str) -> ApiFault:
+    return ApiFault(
+        f"{asked.server} answers 200 OK, and not as an API server does ({content_type}): check "
+        f"the server's address in {asked.origin}, and what stands before it",
+        renew=True,
+    )
 
 
 class Watching:

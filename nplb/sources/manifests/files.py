@@ -15,6 +15,7 @@ from nplb.model.errors import ConfigurationError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_BYTES = 64 * 1024 * 1024
+_MAX_READS = 20
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
 """Path, device's inode, size, time of content and of state (ns) of every file, sorted."""
@@ -108,14 +109,16 @@ def read_files(
     """The contents of the files that paths mean, once they have not changed for
     `settle_seconds`. Blocks; whoever has an event loop calls it in a thread.
 
-    Errors: ManifestError for what can't be read.
+    Errors: ManifestError for what can't be read, or does not stand still.
     """
-    while True:
+    for _ in range(_MAX_READS):
         stamp = stamp_files(find_files(paths))
         sleep(settle_seconds)
         contents = tuple((file, _content(file)) for file, *_ in stamp)
         if stamp_files(find_files(paths)) == stamp:
             break
+    else:
+        raise ManifestError([f"{', '.join(paths)}: the files change all the time; write them once"])
     digest = hashlib.sha256()
     for file, content in contents:
         digest.update(f"{file}\0{len(content)}\0".encode())

@@ -6,7 +6,7 @@ are left out with one note.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,14 +182,3 @@ def _with_namespace(value: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(metadata, dict) or metadata.get("namespace"):
         return value
     return {**value, "metadata": {**metadata, "namespace": _DEFAULT_NAMESPACE}}
-
-
-def sorted_objects(objects: Objects, services: Sequence[Service]) -> Objects:
-    """The same, with these Services and every kind sorted as a snapshot has it."""
-    return Objects(
-        services=tuple(sorted(services, key=lambda service: service.key)),
-        nodes=tuple(sorted(objects.nodes, key=lambda node: node.name)),
-        slices=tuple(sorted(objects.slices, key=lambda piece: (piece.namespace, piece.name))),
-        places=(),
-        notes=objects.notes,
-    )

@@ -91,7 +91,7 @@ class TestService:
         assert all(30000 <= decoded.health_check_node_port <= 32767 for decoded in local)
 
     def test_absent_and_null_are_the_documented_defaults(self) -> None:
-        nulls = dict.fromkeys(
+        nulls: dict[str, Any] = dict.fromkeys(
             (
                 "type",
                 "ports",
@@ -108,7 +108,7 @@ class TestService:
                 "loadBalancerSourceRanges",
             )
         )
-        decoded = decode_service(service(**nulls), cluster="c")
+        decoded = decode_service({**service(), "spec": nulls}, cluster="c")
         assert decoded == decode_service(service(), cluster="c")
         assert decoded.type is ServiceType.CLUSTER_IP
         assert decoded.external_traffic_policy is TrafficPolicy.CLUSTER
