@@ -100,6 +100,8 @@ class RelayPlane:
         self._tasks = TaskOwner("relay")
         self._rows: Rows[FrontendKey | BackendKey] = Rows()
         self._served: dict[FrontendKey, _Served] = {}
+        # Listeners that have just lost their frontend: another one may want the address.
+        self._spare: dict[Address, list[socket.socket]] = {}
         self._dual: set[Address] = set()
         self._ledger = Ledger()
         self._generation = 0
@@ -165,9 +167,11 @@ class RelayPlane:
             for worker in self._workers:
                 worker.send({"op": "backends", "changes": changes})
         errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
+        self._generation = plan.generation
         if not self._closing:
             errors = await self._listen(wanted)
-        self._generation = plan.generation
+        else:
+            await self._close_spare()
         await self._commit()
         self._recycle_rows()
         return errors
@@ -200,9 +204,7 @@ class RelayPlane:
         served = self._served.pop(key)
         for worker in self._workers:
             worker.send({"op": "remove", "row": served.row})
-        for sockets in served.listeners.values():
-            for sock in sockets:
-                sock.close()
+        self._spare.update(served.listeners)
         for backend in served.frontend.backends:
             self._rows.leave(backend.key)
         self._rows.leave(key)
@@ -243,6 +245,18 @@ class RelayPlane:
                     self._unlisten(served, address)  # IPv4 clients are to go elsewhere now
                 if address not in served.listeners:
                     missing.append((served, address, dual))
+        # An address that goes from one frontend to another is never closed in between.
+        if self._spare:
+            rest = []
+            for served, address, dual in missing:
+                if address in self._spare and dual == (address in self._dual):
+                    served.listeners[address] = self._spare.pop(address)
+                    for worker in self._workers:
+                        self._hand_over(served, address, worker)
+                else:
+                    rest.append((served, address, dual))
+            missing = rest
+        await self._close_spare()
         if not missing:
             return {}
         ours: set[int] = set()
@@ -275,8 +289,16 @@ class RelayPlane:
     def _unlisten(self, served: _Served, address: Address) -> None:
         for worker in self._workers:
             worker.send({"op": "unlisten", "row": served.row, "address": str(address)})
-        for sock in served.listeners.pop(address):
-            sock.close()
+        self._spare[address] = served.listeners.pop(address)
+
+    async def _close_spare(self) -> None:
+        """Give up addresses that nobody wants now. They are free when this returns."""
+        if self._spare:
+            for sockets in self._spare.values():
+                for sock in sockets:
+                    sock.close()
+            self._spare.clear()
+            await self._commit()  # the workers have closed theirs too
 
     # -- generations ---------------------------------------------------------
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 128 << 10
 BULK_BYTES = 64 << 10
-TURN_BYTES = 4 << 20
+TURN_BYTES = 1 << 20
 # A bulk stream whose turns move less than this several times is bulk no longer.
 SMALL_TURN_BYTES = 16 << 10
 SMALL_TURNS = 4
@@ -463,12 +463,14 @@ class Connection:
             return
         if self.turn == self.loop.turn:
             return  # the event is of an earlier owner of this descriptor's number
-        code = side.sock.getsockopt(SOL_SOCKET, SO_ERROR)
-        if code:
-            self._drop_server()
-            self._connect_failed(code)
-            self.connect()
-        elif mask & EPOLLOUT:
+        if mask & BROKEN:
+            code = side.sock.getsockopt(SOL_SOCKET, SO_ERROR)
+            if code:
+                self._drop_server()
+                self._connect_failed(code)
+                self.connect()
+                return
+        if mask & EPOLLOUT:
             self._opened(monotonic() - self.connect_at)
             if mask & READABLE and self.state == OPEN:
                 side.on_event(mask & ~EPOLLOUT)
