@@ -32,7 +32,7 @@ class Tally:
     apart: int = 0
     connections: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    nodes: Counter[str] = field(default_factory=Counter)
+    pods: Counter[str] = field(default_factory=Counter)
     slowest_seconds: float = 0.0
 
 
@@ -41,13 +41,17 @@ class ClientError(Exception):
 
 
 class Connection:
-    """One client connection that asks for `/` and checks that the right service answers."""
+    """One client connection that asks for `/json` and checks that the right service answers.
+
+    `over` is set when the server said that it will close after its answer.
+    """
 
     def __init__(self, address: Address, service: str) -> None:
         self._address = address
         self._service = service
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.opened_at = 0.0
+        self.over = False
 
     async def open(self) -> None:
         """Connect to the edge."""
@@ -66,7 +70,7 @@ class Connection:
         reader, writer = self._streams
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
-                writer.write(b"GET / HTTP/1.1\r\nHost: demo\r\nAccept: application/json\r\n\r\n")
+                writer.write(b"GET /json HTTP/1.1\r\nHost: demo\r\n\r\n")
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = _content_length(head)
@@ -83,9 +87,11 @@ class Connection:
     def _check(self, head: bytes, body: bytes) -> str:
         if not head.startswith(b"HTTP/1.1 200 "):
             raise ClientError(f"answered {head.splitlines()[0].decode(errors='replace')}")
+        self.over = b"\r\nconnection: close" in head.lower()
         answer = json.loads(body)
-        if answer["service"] != self._service:
-            raise ClientError(f"wrong service: asked {self._service}, got {answer['service']}")
+        name = f"{answer['namespace']}/{answer['service']}"
+        if name != self._service:
+            raise ClientError(f"wrong service: asked {self._service}, got {name}")
         return str(answer["pod"])
 
     async def close(self) -> None:
@@ -152,9 +158,9 @@ class Traffic:
                     pod = await connection.request()
                     tally.slowest_seconds = max(tally.slowest_seconds, time.monotonic() - begun)
                     tally.requests += 1
-                    tally.nodes[pod] += 1
+                    tally.pods[pod] += 1
                     await asyncio.sleep(PAUSE_SECONDS)
-                    if stopped():
+                    if connection.over or stopped():
                         break
             except ClientError as error:
                 tally.requests += 1

@@ -1,0 +1,61 @@
+"""`nplb demo`: a sandbox cluster with nplb in front of it, and traffic."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from nplb.model.keys import Address
+
+DIRECTORY = Path(".nplb/demo")
+
+
+@click.command()
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Run the scripted scenario (faults under traffic), then end with 0 or 1.",
+)
+@click.option("--nodes", default=3, show_default=True, metavar="N", help="How many nodes.")
+@click.option(
+    "--admin-port",
+    default=9090,
+    show_default=True,
+    metavar="PORT",
+    help="nplb's admin port on loopback; 0 takes a free one, as --check does.",
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DIRECTORY,
+    show_default=True,
+    help="Where the kubeconfig, nplb's configuration and its log go.",
+)
+@click.option(
+    "--network",
+    default="127.0.1.0/24",
+    show_default=True,
+    metavar="CIDR",
+    help="Where the lab's nodes are, within 127.0.0.0/8.",
+)
+def command(check: bool, nodes: int, admin_port: int, directory: Path, network: str) -> None:
+    """Run a lab with nplb in front of it and a trickle of traffic, until Ctrl-C.
+
+    With --check the same is scripted: nodes refuse, go silent, are drained and deleted, a
+    service comes and goes, the API server is away, the configuration is reloaded. The last
+    line says how many requests there were and how many failed; the exit code is 0 if none
+    did, but for connections that were open through the node that went silent.
+    """
+    from nplb.demo.show import check_demo, free_port, show_demo
+    from nplb.demo.stage import Stage
+
+    if check and nodes < 3:
+        raise click.BadParameter("--check needs 3 nodes or more", param_hint="--nodes")
+    port = free_port() if check or not admin_port else admin_port
+    stage = Stage(
+        directory=directory.absolute(),
+        nodes=nodes,
+        network=network,
+        admin=Address("127.0.0.1", port),
+    )
+    raise SystemExit(asyncio.run(check_demo(stage) if check else show_demo(stage)))

@@ -1,0 +1,120 @@
+"""What the demo shows: the text for a newcomer, the trickle of traffic, the line at the end."""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from nplb.demo.scenario import Scenario
+from nplb.demo.stage import HTTP_SERVICES, Stage
+from nplb.demo.traffic import Tally
+from nplb.model.errors import NplbError
+
+REPORT_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def check_demo(stage: Stage) -> int:
+    """The scripted scenario. Returns the exit code."""
+    trouble = ""
+    scenario = Scenario(stage, print)
+    code: int | None = None
+    try:
+        async with stage:
+            try:
+                await scenario.run()
+            except NplbError as error:
+                trouble = str(error)
+            code = await stage.close()
+    except NplbError as error:
+        trouble = trouble or str(error)
+    if code != 0 and not trouble:
+        trouble = f"nplb run ended with exit code {code} after SIGTERM"
+    tally = stage.traffic.tally
+    for reason, count in tally.reasons.most_common():
+        print(f"  failed {count} times: {reason}")
+    if trouble:
+        print(f"  step {scenario.steps + 1} failed: {trouble}")
+        print(f"  nplb's log is {stage.balancer.log_path}")
+    print(closing_line(tally))
+    return 1 if tally.failed or trouble else 0
+
+
+def closing_line(tally: Tally) -> str:
+    """The demo's last line."""
+    return (
+        f"demo: {tally.requests} requests, {tally.failed} failed, "
+        f"{tally.apart} ended with the node that went silent, "
+        f"{tally.connections} connections, slowest answer {tally.slowest_seconds:.2f} s"
+    )
+
+
+async def show_demo(stage: Stage) -> int:
+    """Lab, balancer and traffic until SIGINT or SIGTERM. Returns the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    print("starting a sandbox cluster and nplb in front of it …", flush=True)
+    async with stage:
+        for service in HTTP_SERVICES:
+            stage.traffic.start(service, stage.edge_address(service), kept=1, fresh=1)
+        print(introduction(stage), flush=True)
+        while not stop.is_set() and stage.balancer.running:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), REPORT_SECONDS)
+            tally = stage.traffic.tally
+            print(f"{tally.requests} requests, {tally.failed} failed", flush=True)
+            for reason, count in tally.reasons.most_common(3):
+                print(f"  {count} times: {reason}", flush=True)
+        if not stage.balancer.running:
+            raise NplbError(f"nplb run has ended; its log is {stage.balancer.log_path}")
+        await stage.traffic.stop()
+    print(closing_line(stage.traffic.tally))
+    return 0
+
+
+def introduction(stage: Stage) -> str:
+    """What runs where, and what to try next."""
+    lab = stage.lab
+    nodes = ", ".join(f"{name} {machine.address}" for name, machine in lab.nodes.items())
+    services = "\n".join(
+        f"    {service:16} {stage.edge_address(service)!s:18} -> NodePort "
+        f"{lab.node_port(service)} of every node"
+        for service in HTTP_SERVICES
+    )
+    kubeconfig = _shown(lab.kubeconfig_path)
+    admin = stage.balancer.admin
+    return f"""
+  the cluster   {lab.api.url} (kubeconfig {kubeconfig})
+  its nodes     {nodes}
+  nplb          http://{admin} (log {_shown(stage.balancer.log_path)})
+  clients       a few on each of
+{services}
+
+  In another terminal:
+    export KUBECONFIG={kubeconfig}
+    kubectl get services,nodes -o wide
+    nplb status --admin http://{admin}
+    nplb url web --admin http://{admin}
+    nplb lab fault node-2 silent        # and look at the status again
+    nplb lab clear node-2
+    kubectl create service nodeport hello --tcp=80:8080
+
+  Ctrl-C ends everything.
+"""
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    with suppress(ValueError):
+        return os.fspath(path.relative_to(Path.cwd()))
+    return os.fspath(path)

@@ -1,0 +1,129 @@
+"""The stage: a lab, nplb in front of it, and clients, in a directory of their own."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from nplb.demo.balancer import Balancer
+from nplb.demo.traffic import Traffic
+from nplb.lab.cluster import Lab
+from nplb.model.errors import NplbError
+from nplb.model.keys import Address
+
+EDGE = "127.0.0.1"
+HTTP_SERVICES = ("default/web", "default/local", "default/shop", "default/front")
+POLL_SECONDS = 0.05
+
+_CONFIGURATION = """\
+# Written by the demo. The edge listens on {edge}, the nodes are at other loopback addresses.
+clusters:
+  - name: lab
+    kubernetes: {{kubeconfig: {kubeconfig}}}
+listen: {{addresses: "{edge}", port: mirror}}
+balance: {balance}
+health: {{interval: 1s, timeout: 500ms, rise: 2, fall: 2}}
+timeouts: {{connect: 1s}}
+workers: 2
+shutdown: {{drain: 5s}}
+admin: {{listen: "{admin}"}}
+"""
+
+
+class Stage:
+    """`directory` gets the kubeconfig, the configuration and nplb's log."""
+
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        nodes: int = 3,
+        network: str = "127.0.1.0/24",
+        api_port: int = 0,
+        admin: Address,
+    ) -> None:
+        self.directory = directory
+        manifests = sorted((Path(__file__).parents[1] / "lab" / "manifests").glob("*.yaml"))
+        self.lab = Lab(
+            nodes=nodes,
+            network=network,
+            port=api_port,
+            kubeconfig=directory / "kubeconfig",
+            manifests=manifests,
+        )
+        self.balancer = Balancer(
+            config_path=directory / "nplb.yaml", log_path=directory / "nplb.log", admin=admin
+        )
+        self.traffic = Traffic()
+
+    def write_configuration(self, *, balance: str = "least_connections", extra: str = "") -> None:
+        """Write nplb's configuration file."""
+        text = _CONFIGURATION.format(
+            edge=EDGE,
+            kubeconfig=self.lab.kubeconfig_path,
+            balance=balance,
+            admin=self.balancer.admin,
+        )
+        self.balancer.config_path.write_text(text + extra)
+
+    async def __aenter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        await self.lab.start()
+        try:
+            for service in (*HTTP_SERVICES, "default/echo"):
+                await self.lab.service_ready(service)
+            self.write_configuration()
+            await self.balancer.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> int | None:
+        """End clients, balancer and lab. Returns the balancer's exit code."""
+        await self.traffic.close()
+        code = await self.balancer.stop()
+        await self.lab.stop()
+        return code
+
+    def edge_address(self, service: str, port: int | str | None = None) -> Address:
+        """Where clients reach a service (`namespace/name`) through the edge."""
+        return Address(EDGE, self.lab.node_port(service, port))
+
+    def delete_service(self, service: str) -> None:
+        """Delete a Service (`namespace/name`)."""
+        namespace, _, name = service.partition("/")
+        self.lab.api.delete("services", name, namespace=namespace)
+
+    async def until(
+        self, condition: Callable[[dict[str, Any]], bool], what: str, *, seconds: float = 20.0
+    ) -> float:
+        """Wait until nplb's status says so. Returns how long it took; NplbError if in vain."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds:
+            try:
+                if condition(await self.balancer.status()):
+                    return time.monotonic() - begun
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if not self.balancer.running:
+                    raise NplbError("nplb run has ended") from error
+            await asyncio.sleep(POLL_SECONDS)
+        raise NplbError(f"waited {seconds:g} s in vain for {what}")
+
+
+def remove(directory: Path) -> None:
+    """Delete a stage's directory."""
+    shutil.rmtree(directory, ignore_errors=True)
