@@ -209,7 +209,9 @@ def _decode_token(text: str) -> tuple[int, str]:
         raise _bad_token(detail)
     revision, start = token.get("rv"), token.get("start")
     if not isinstance(revision, int) or not isinstance(start, str) or not start.startswith("/"):
-        raise _bad_token(f"incorrect encoded start resourceVersion {revision} ({_CONTINUE_VERSION})")
+        raise _bad_token(
+            f"incorrect encoded start resourceVersion {revision} ({_CONTINUE_VERSION})"
+        )
     return revision, start
 
 

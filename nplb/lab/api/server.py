@@ -1,87 +1,200 @@
 """ApiServer: kube-apiserver's HTTP interface on loopback, and the same operations in process."""
 
-import datetime
+import asyncio
+import ipaddress
 import json
-import uuid
+import logging
+import time
 from typing import Any
 
 from aiohttp import web
 
-from nplb.lab.api import errors
-from nplb.lab.api.faults import ApiFaults
-from nplb.lab.api.registry import REGISTRY, Resource
+from nplb.aio.tasks import TaskOwner
+from nplb.alloc.allocator import PortAllocator
+from nplb.alloc.portrange import parse_port_range
+from nplb.alloc.repair import INTERVAL_SECONDS, RepairReport
+from nplb.lab.api.certificates import make_certificates
+from nplb.lab.api.clusterips import ClusterIPs
+from nplb.lab.api.endpoints import EndpointsMirror
+from nplb.lab.api.errors import ApiError
+from nplb.lab.api.faults import ApiFaults, FaultKind
+from nplb.lab.api.handler import MAX_BODY_BYTES, Handler
+from nplb.lab.api.kinds import (
+    ConfigMapStrategy,
+    EndpointSliceStrategy,
+    EndpointsStrategy,
+    EventStrategy,
+    LeaseStrategy,
+    NamespaceStrategy,
+    NodeStrategy,
+    PodStrategy,
+)
+from nplb.lab.api.listener import Listener
+from nplb.lab.api.operations import DeleteOptions, Dice, Operations, Target, WriteOptions
+from nplb.lab.api.patch import MERGE_PATCH
+from nplb.lab.api.portrepair import PortRepair
+from nplb.lab.api.registry import REGISTRY
+from nplb.lab.api.services import ServiceStrategy
 from nplb.lab.api.store import JsonObject, Store
+from nplb.lab.api.strategy import Strategy
+
+log = logging.getLogger(__name__)
+
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+MANAGER = "nplb-lab"
+SERVER = "kube-apiserver"
+# An EndpointSlice holds no loopback address: the lab serves 10.x at 127.x.
+_LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
+_STAND_IN = "10"
 
 
 class ApiServer:
-    """One API server. `rng` draws ports and addresses; `token` is the bearer token."""
+    """One API server: its store, its allocators, its listener, its faults.
+
+    `rng` draws ports, addresses and UIDs; `token` is the bearer token that requests must carry.
+    With `tls` it serves HTTPS under a certificate of its own, whose authority is `ca_pem`
+    (kubectl sends tokens in no other way); without, plain HTTP, and `ca_pem` is empty.
+    `cache_size` is how many changes of a kind a watch can go back. The operations can be used
+    before `start`, and are synchronous: when they return, every subscriber of the store has been
+    told.
+    """
 
     def __init__(
         self,
         *,
         node_port_range: str = "30000-32767",
         service_cidr: str = "10.96.0.0/16",
-        rng: Any,
+        rng: Dice,
         token: str,
+        repair_seconds: float = INTERVAL_SECONDS,
+        cache_size: int = 2048,
+        tls: bool = False,
     ) -> None:
         self.token = token
         self.url = ""
-        self.store = Store()
+        self.ca_pem = ""
+        self._tls = tls
+        self.store = Store(cache_size=cache_size)
         self.faults = ApiFaults()
-        self._rng = rng
-        self._node_port_range = node_port_range
-        self._service_cidr = service_cidr
+        self.ports = PortAllocator(parse_port_range(node_port_range), rng)
+        self.cluster_ips = ClusterIPs(service_cidr, rng)
+        self.operations = Operations(self.store, self._strategies(), rng)
+        self.repair = PortRepair(
+            self.store,
+            self.ports,
+            create=lambda event: self.create("events", event, manager=SERVER),
+            update=lambda event: self.update("events", event, manager=SERVER),
+        )
+        self._repair_seconds = repair_seconds
+        self._handler = Handler(self.store, self.operations, self.faults, token)
+        self._tasks = TaskOwner("lab-api")
         self._runner: web.AppRunner | None = None
-        for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
-            self.create("namespaces", {"metadata": {"name": name}})
+        self._listener: Listener | None = None
+        self._reopening: asyncio.Task[None] | None = None
+        self.faults.on_change = self._on_fault
+        self.faults.on_restart = self._on_restart
+        for name in NAMESPACES:
+            self.create("namespaces", {"metadata": {"name": name}}, manager=SERVER)
+        EndpointsMirror(
+            self.store, write=self._write_endpoints, delete=self._delete_endpoints
+        ).start()
+
+    def _strategies(self) -> dict[str, Strategy]:
+        known = REGISTRY.resources
+        strategies: list[Strategy] = [
+            ConfigMapStrategy(known["configmaps"]),
+            EndpointsStrategy(known["endpoints"]),
+            EndpointSliceStrategy(known["endpointslices"]),
+            EventStrategy(known["events"]),
+            LeaseStrategy(known["leases"]),
+            NamespaceStrategy(known["namespaces"]),
+            NodeStrategy(known["nodes"]),
+            PodStrategy(known["pods"]),
+            ServiceStrategy(known["services"], self.ports, self.cluster_ips),
+        ]
+        return {strategy.resource.name: strategy for strategy in strategies}
+
+    # -- life -----------------------------------------------------------------
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen. `url` is set when this returns."""
-        app = web.Application()
-        app.router.add_get("/livez", self._livez)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        bound_host, bound_port = self._runner.addresses[0][:2]
-        self.url = f"http://{bound_host}:{bound_port}"
+        """Listen; port 0 picks a free one. `url` is set when this returns. Raises HostError."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._handler)
+        # A client that leaves ends its request, hanging or watching.
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
+        await runner.setup()
+        assert runner.server is not None
+        context = None
+        if self._tls:
+            certificates = make_certificates((host, "127.0.0.1", "::1", "localhost"))
+            self.ca_pem, context = certificates.ca_pem, certificates.server_context()
+        listener = Listener(runner.server, context)
+        try:
+            await listener.bind(host, port)
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner, self._listener = runner, listener
+        bound_host, bound_port = listener.address
+        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
+        self.url = f"{'https' if self._tls else 'http'}://{shown}:{bound_port}"
+        self._publish_itself(bound_host, bound_port)
+        self._tasks.spawn(self._repair_ports(), "repair-ports")
+        self._tasks.spawn(self._expire_pods(), "expire-pods")
 
     async def stop(self) -> None:
-        """Close the listener and every connection."""
+        """Cut every connection and stop. Safe to call twice, and without `start`."""
+        await self._tasks.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _livez(self, _request: web.Request) -> web.Response:
-        return web.Response(text="ok")
+    def repair_ports(self) -> RepairReport | None:
+        """Run the port allocator's repair loop once, now. None if it could not be finished."""
+        return self.repair.run_once()
 
-    # -- operations in process ----------------------------------------------
+    # -- operations in process --------------------------------------------------
 
-    def create(self, resource: str, obj: JsonObject, namespace: str | None = None) -> JsonObject:
-        """Create an object and return it as stored. Raises ApiError."""
-        kind = REGISTRY.resources[resource]
-        object_: JsonObject = json.loads(json.dumps(obj))
-        object_ = {"kind": kind.kind, "apiVersion": kind.api_version, **object_}
-        metadata = object_.setdefault("metadata", {})
-        if kind.namespaced:
-            metadata.setdefault("namespace", namespace or "default")
-        space = metadata.get("namespace", "")
-        if self.store.record(resource, metadata["name"], space):
-            raise errors.already_exists(resource, metadata["name"], kind.group)
-        metadata["uid"] = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
-        now = datetime.datetime.now(datetime.UTC)
-        metadata["creationTimestamp"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return self.store.put(resource, object_).copy()
+    def create(
+        self,
+        resource: str,
+        obj: JsonObject,
+        namespace: str | None = None,
+        *,
+        manager: str = MANAGER,
+    ) -> JsonObject:
+        """Create an object and return it as stored. The namespace is the argument's, the
+        object's own, or `default`. Raises ApiError."""
+        target = self._target(resource, _space(obj, namespace))
+        created = self.operations.create(target, _copy(obj), WriteOptions(manager=manager))
+        copied: JsonObject = _copy(created)
+        return copied
 
-    def update(self, resource: str, obj: JsonObject, namespace: str | None = None) -> JsonObject:
-        """Replace an object (not its status) and return it as stored. Raises ApiError."""
-        return self._replace(resource, obj, namespace, "status")
+    def update(
+        self,
+        resource: str,
+        obj: JsonObject,
+        namespace: str | None = None,
+        *,
+        manager: str = MANAGER,
+    ) -> JsonObject:
+        """Replace an object, but for its status, and return it as stored. With a
+        resourceVersion in it, only if that is still the object's. Raises ApiError."""
+        return self._update(resource, obj, namespace, "", manager)
 
     def update_status(
-        self, resource: str, obj: JsonObject, namespace: str | None = None
+        self,
+        resource: str,
+        obj: JsonObject,
+        namespace: str | None = None,
+        *,
+        manager: str = MANAGER,
     ) -> JsonObject:
         """Replace an object's status and return the object as stored. Raises ApiError."""
-        return self._replace(resource, obj, namespace, "spec")
+        return self._update(resource, obj, namespace, "status", manager)
 
     def patch(
         self,
@@ -90,49 +203,142 @@ class ApiServer:
         patch: Any,
         *,
         namespace: str | None = None,
-        content_type: str = "application/merge-patch+json",
+        content_type: str = MERGE_PATCH,
         subresource: str = "",
+        manager: str = MANAGER,
+        force: bool = False,
     ) -> JsonObject:
         """Patch an object and return it as stored. Raises ApiError."""
-        del content_type, subresource
-        record = self._present(REGISTRY.resources[resource], name, namespace)
-        merged = record.copy()
-        _merge(merged, patch)
-        return self.store.put(resource, merged).copy()
+        target = self._target(resource, namespace, name, subresource)
+        options = WriteOptions(manager=manager, force=force)
+        patched, _ = self.operations.patch(target, _copy(patch), content_type, options)
+        copied: JsonObject = _copy(patched)
+        return copied
 
-    def delete(self, resource: str, name: str, namespace: str | None = None) -> None:
-        """Delete an object. Raises ApiError."""
-        self.store.remove(resource, self._present(REGISTRY.resources[resource], name, namespace))
+    def delete(
+        self,
+        resource: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Delete an object. A pod that is bound to a node is told to stop first, and stays for
+        `grace_seconds` (its own period, unless given) or until it is deleted with 0. An object
+        with finalizers stays until they are gone. Raises ApiError."""
+        options = DeleteOptions(grace_seconds=grace_seconds)
+        self.operations.delete(self._target(resource, namespace, name), options)
 
-    def _present(self, kind: Resource, name: str, namespace: str | None) -> Any:
-        space = (namespace or "default") if kind.namespaced else ""
-        record = self.store.record(kind.name, name, space)
-        if record is None:
-            raise errors.not_found(kind.name, name, kind.group)
-        return record
-
-    def _replace(
-        self, resource: str, obj: JsonObject, namespace: str | None, kept: str
+    def _update(
+        self, resource: str, obj: JsonObject, namespace: str | None, subresource: str, manager: str
     ) -> JsonObject:
-        kind = REGISTRY.resources[resource]
-        object_: JsonObject = json.loads(json.dumps(obj))
-        metadata = object_["metadata"]
-        space = namespace or metadata.get("namespace")
-        live = self._present(kind, metadata["name"], space).object
-        object_["metadata"] = {**live["metadata"], **metadata}
-        if kept in live:
-            object_[kept] = live[kept]
-        object_ = {"kind": kind.kind, "apiVersion": kind.api_version, **object_}
-        return self.store.put(resource, object_).copy()
+        name = obj.get("metadata", {}).get("name", "")
+        target = self._target(resource, _space(obj, namespace), name, subresource)
+        options = WriteOptions(manager=manager)
+        updated, _ = self.operations.update(target, _copy(obj), options)
+        copied: JsonObject = _copy(updated)
+        return copied
+
+    def _target(
+        self, resource: str, namespace: str | None, name: str = "", subresource: str = ""
+    ) -> Target:
+        known = REGISTRY.resources[resource]
+        return Target(
+            resource=known,
+            served=known.served[0],
+            namespace=(namespace or "default") if known.namespaced else "",
+            name=name,
+            subresource=subresource,
+        )
+
+    # -- what runs beside ---------------------------------------------------------
+
+    def _publish_itself(self, host: str, port: int) -> None:
+        """The `kubernetes` Service, as the API server keeps it, and its slice."""
+        service = {
+            "metadata": {
+                "name": "kubernetes",
+                "labels": {"component": "apiserver", "provider": "kubernetes"},
+            },
+            "spec": {
+                "clusterIP": self.cluster_ips.first,
+                "ipFamilyPolicy": "SingleStack",
+                "ports": [{"name": "https", "port": 443, "targetPort": port}],
+            },
+        }
+        address = ipaddress.ip_address(host)
+        if address in _LOOPBACK:
+            host = ".".join([_STAND_IN, *host.split(".")[1:]])
+        elif address.is_loopback or address.is_unspecified:
+            host = f"{_STAND_IN}.0.0.1"
+        slice_ = {
+            "metadata": {
+                "name": "kubernetes",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": "IPv4" if ":" not in host else "IPv6",
+            "endpoints": [{"addresses": [host], "conditions": {"ready": True}}],
+            "ports": [{"name": "https", "protocol": "TCP", "port": port}],
+        }
+        if self.store.record("services", "kubernetes", "default") is None:
+            self.create("services", service, manager=SERVER)
+        if self.store.record("endpointslices", "kubernetes", "default") is None:
+            self.create("endpointslices", slice_, manager=SERVER)
+
+    async def _repair_ports(self) -> None:
+        while True:
+            self.repair.run_once()
+            await asyncio.sleep(self._repair_seconds)
+
+    async def _expire_pods(self) -> None:
+        changed = asyncio.Event()
+        stop = self.store.on_change("pods", changed.set)
+        try:
+            while True:
+                changed.clear()
+                now = time.time()
+                due = self.operations.expire_pods(now)
+                try:
+                    async with asyncio.timeout(None if due is None else max(0.0, due - now)):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            stop()
+
+    def _write_endpoints(self, namespace: str, endpoints: JsonObject) -> None:
+        try:
+            self.update("endpoints", endpoints, namespace, manager="endpoint-controller")
+        except ApiError as error:
+            log.warning("Endpoints were refused: %s", error)
+
+    def _delete_endpoints(self, namespace: str, name: str) -> None:
+        self.delete("endpoints", name, namespace)
+
+    # -- faults -------------------------------------------------------------------
+
+    def _on_fault(self) -> None:
+        self._handler.wake_streams()
+        if self._listener is None or not self.faults.is_active(FaultKind.DOWN):
+            return
+        self._listener.close()
+        if self._reopening is None or self._reopening.done():
+            self._reopening = self._tasks.spawn(self._reopen(self._listener), "reopen")
+
+    async def _reopen(self, listener: Listener) -> None:
+        await self.faults.until_over(FaultKind.DOWN)
+        await listener.reopen(lambda: not self.faults.is_active(FaultKind.DOWN))
+
+    def _on_restart(self) -> None:
+        self.store.forget()
+        if self._listener is not None:
+            self._listener.cut()
 
 
-def _merge(target: JsonObject, patch: JsonObject) -> None:
-    for key, value in patch.items():
-        if value is None:
-            target.pop(key, None)
-        elif isinstance(value, dict):
-            if not isinstance(target.get(key), dict):
-                target[key] = {}
-            _merge(target[key], value)
-        else:
-            target[key] = value
+def _space(obj: JsonObject, namespace: str | None) -> str | None:
+    return namespace or (obj.get("metadata") or {}).get("namespace")
+
+
+def _copy(value: Any) -> Any:
+    """A deep copy of JSON, and a refusal of what is not JSON."""
+    return json.loads(json.dumps(value))

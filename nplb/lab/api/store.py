@@ -242,13 +242,19 @@ class Store:
         self._subscriptions.setdefault(resource, []).append(subscription)
         for record in self.records(resource):
             callback(ChangeType.ADDED, record.object)
+        return lambda: self._end(resource, subscription)
 
-        def unsubscribe() -> None:
-            subscription.active = False
-            if subscription in self._subscriptions[resource]:
-                self._subscriptions[resource].remove(subscription)
+    def on_change(self, resource: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call `wake` at every change of a resource from now on, and nothing for what exists.
+        Returns the function that ends it."""
+        subscription = _Subscription(lambda _type, _object: wake(), self._revision)
+        self._subscriptions.setdefault(resource, []).append(subscription)
+        return lambda: self._end(resource, subscription)
 
-        return unsubscribe
+    def _end(self, resource: str, subscription: _Subscription) -> None:
+        subscription.active = False
+        if subscription in self._subscriptions[resource]:
+            self._subscriptions[resource].remove(subscription)
 
     def _append(self, resource: str, kind: _Kind, change: Change) -> None:
         kind.log.append(change)

@@ -1,0 +1,80 @@
+"""The listening socket of the API server and its connections, which faults open and close.
+
+Closing is immediate, so that a fault is there when its command returns; opening again is a task,
+since someone else may hold the port by then.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+from aiohttp import web
+
+from nplb.model.errors import HostError
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+RETRY_SECONDS = 0.1
+
+
+class Listener:
+    """Listens at one address for an aiohttp server, with TLS if there is a context for it. Owns
+    its sockets."""
+
+    def __init__(self, server: web.Server, tls: ssl.SSLContext | None = None) -> None:
+        self._server = server
+        self._tls = tls
+        self._listening: asyncio.Server | None = None
+        self.address = ("", 0)
+
+    async def bind(self, host: str, port: int) -> None:
+        """Listen for the first time; port 0 picks a free one. Raises HostError."""
+        sock = _bound(host, port)
+        self.address = sock.getsockname()[:2]
+        await self._listen(sock)
+
+    async def reopen(self, is_wanted: Callable[[], bool]) -> None:
+        """Listen again at the same address, as soon as it is free, if that is still wanted."""
+        while is_wanted() and self._listening is None:
+            try:
+                await self._listen(_bound(*self.address))
+            except HostError as error:
+                log.warning("cannot listen again yet: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def close(self) -> None:
+        """Stop listening and cut every connection, at once."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut every connection, in the middle of whatever it is doing."""
+        for connection in list(self._server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+    async def _listen(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(
+            self._server, sock=sock, backlog=BACKLOG, ssl=self._tls
+        )
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise HostError(
+            f"the lab's API server cannot listen on {host}:{port}: {error.strerror}; "
+            "give it another port, or 0 for any free one"
+        ) from error
+    return sock
