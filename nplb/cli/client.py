@@ -1,0 +1,135 @@
+"""Asks the running nplb: finds its admin server, and reads JSON from it."""
+
+import http.client
+import ipaddress
+import json
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import click
+
+from nplb.cli.options import DEFAULT_CONFIG
+from nplb.model.errors import ConfigurationError, HostError, NplbError
+
+DEFAULT_ADMIN: Final = "http://127.0.0.1:9090"
+TIMEOUT_SECONDS: Final = 5.0
+MAX_BYTES: Final = 512 * 1024 * 1024
+_STATUS: Final = "/api/v1/status"
+
+
+def find_admin(admin: str | None, config: Path | None) -> str:
+    """The admin server's URL: the one given, or else that of the configuration given, or of the
+    usual one, or else the default.
+
+    Raises ConfigurationError if the configuration given is wrong or has no admin server.
+    """
+    if admin is not None:
+        return check_url(admin)
+    if config is not None:
+        return _url_of(config)
+    if DEFAULT_CONFIG.exists():
+        try:
+            return _url_of(DEFAULT_CONFIG)
+        except NplbError:
+            return DEFAULT_ADMIN
+    return DEFAULT_ADMIN
+
+
+def check_url(text: str) -> str:
+    """A URL of an admin server, complete; `127.0.0.1:9090` will do. Raises UsageError."""
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.username is not None or parts.query or parts.fragment:
+        raise click.UsageError(f"--admin {text!r} is not a URL such as {DEFAULT_ADMIN}")
+    return url.rstrip("/")
+
+
+def _url_of(config: Path) -> str:
+    from nplb.config import load_settings
+
+    listen = load_settings(config).admin.listen
+    if listen is None:
+        raise ConfigurationError(f"{config}: admin.listen is off, so a running nplb can't be asked")
+    if not listen.port:
+        raise ConfigurationError(
+            f"{config}: admin.listen has port 0, which the system chooses: name the URL with "
+            "--admin (the log has it)"
+        )
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.ip, listen.ip)
+    return f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
+
+
+def is_this_host(url: str) -> bool:
+    """Whether a URL's host is this host's own loopback."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def get_status(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+    """What runs, as `nplb.web.render` renders `model.status.Status`. Raises HostError."""
+    document = get_json(url, _STATUS, timeout_seconds=timeout_seconds)
+    if not isinstance(document, dict) or "plan" not in document:
+        raise HostError(f"{url} answers, but not as nplb does: is it another program's port?")
+    return document
+
+
+def get_json(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
+    """GET a path of the admin server. Raises HostError that says what to do."""
+    parts = urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        import ssl
+
+        connection = http.client.HTTPSConnection(
+            parts.hostname or "",
+            parts.port,
+            timeout=timeout_seconds,
+            context=ssl.create_default_context(),
+        )
+    else:
+        connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, timeout=timeout_seconds
+        )
+    try:
+        connection.request("GET", parts.path + path, headers={"Accept": "application/json"})
+        response = connection.getresponse()
+        body = response.read(MAX_BYTES + 1)
+    except ConnectionRefusedError:
+        advice = "is nplb running there? `nplb run` starts it, --admin URL names another place"
+        raise HostError(f"nothing listens at {url}: {advice}") from None
+    except TimeoutError:
+        raise HostError(f"{url} does not answer within {timeout_seconds:g} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise HostError(f"{url} can't be asked: {str(error) or type(error).__name__}") from None
+    finally:
+        connection.close()
+    if len(body) > MAX_BYTES:
+        raise HostError(f"{url}{path} answers with more than {MAX_BYTES} bytes")
+    document = _decode(body)
+    if response.status != 200:
+        raise HostError(f"{url}{path} answers {response.status}: {_reason(document, response)}")
+    if document is None:
+        raise HostError(f"{url}{path} does not answer with JSON: is it another program's port?")
+    return document
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _reason(document: Any, response: http.client.HTTPResponse) -> str:
+    """What the server says is wrong, or else the name of its status."""
+    error = document.get("error") if isinstance(document, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return str(message or response.reason)

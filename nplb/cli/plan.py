@@ -1,0 +1,130 @@
+"""`nplb plan`: the plan that this configuration and this cluster give, without applying it."""
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nplb.cli.options import config_option, output_option, set_option
+
+if TYPE_CHECKING:
+    from nplb.model.cluster import Snapshot
+    from nplb.model.plan import Plan
+    from nplb.model.settings import Settings
+
+
+@click.command(short_help="Print what would be served, without serving it.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every node, not only those left out.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each cluster may take to be read.",
+)
+@config_option
+@set_option
+@output_option()
+def command(
+    verbose: bool, timeout_seconds: float, config: Path, overrides: dict[str, str], output: str
+) -> None:
+    """Print the plan that this configuration and this cluster give, without applying it: each
+    frontend and where it would listen, each node that would be left out and why, each port that
+    would not be served.
+
+    Nothing listens and no node is probed: every node that the API lets in counts as working,
+    and shows as `unprobed`.
+    """
+    from nplb.config import load_settings
+
+    settings = load_settings(config, overrides=overrides)
+    plan = asyncio.run(_plan(settings, timeout_seconds))
+    document = {"plan": _rendered(plan)}
+    if output == "text":
+        click.echo(render_text(document, verbose=verbose))
+    else:
+        from nplb.cli.output import print_document
+
+        print_document(document, output)
+
+
+async def _plan(settings: "Settings", timeout_seconds: float) -> "Plan":
+    from nplb.model.plan import Plan
+    from nplb.model.settings import InitialState
+    from nplb.plan.make import make_plan
+
+    snapshots = await _snapshots(settings, timeout_seconds)
+    trusting = replace(settings, health=replace(settings.health, initial=InitialState.UP))
+    return make_plan(trusting, snapshots, {}, Plan(), time.time())
+
+
+async def _snapshots(settings: "Settings", timeout_seconds: float) -> dict[str, "Snapshot"]:
+    """Every cluster as it is now, keyed by name. Raises NplbError with a line for each cluster
+    that can't be read."""
+    from nplb.model.errors import (
+        ClusterError,
+        ConfigurationError,
+        HostError,
+        HostPermissionError,
+        NplbError,
+    )
+    from nplb.sources.factory import list_once
+
+    async def read(index: int) -> "Snapshot | NplbError":
+        cluster = settings.clusters[index]
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await list_once(
+                    cluster, now=time.time, rng=random.Random(), state_dir=settings.state_dir
+                )
+        except TimeoutError:
+            return ClusterError(f"was not read within {timeout_seconds:g} s, see --timeout")
+        except NplbError as error:
+            return error
+
+    found = await asyncio.gather(*(read(i) for i in range(len(settings.clusters))))
+    snapshots = {}
+    failures = []
+    for cluster, one in zip(settings.clusters, found, strict=True):
+        if isinstance(one, NplbError):
+            failures.append((cluster.name, one))
+        else:
+            snapshots[cluster.name] = one
+    if failures:
+        text = "\n".join(f"cluster {name}: {error}" for name, error in failures)
+        for family in (ConfigurationError, ClusterError, HostPermissionError, HostError):
+            if all(isinstance(error, family) for _, error in failures):
+                raise family(text)
+        raise NplbError(text)
+    return snapshots
+
+
+def _rendered(plan: "Plan") -> Any:
+    from nplb.web.render import render
+
+    return render(plan)
+
+
+def render_text(document: dict[str, Any], *, verbose: bool) -> str:
+    """A plan as text."""
+    from nplb.cli import views
+    from nplb.cli.table import counted
+
+    plan = document["plan"]
+    nodes = {b["key"]["node"] for frontend in plan["frontends"] for b in frontend["backends"]}
+    head = (
+        f"plan: {counted(len(plan['frontends']), 'frontend')} through "
+        f"{counted(len(nodes), 'node')}, {counted(len(plan['skipped']), 'port')} not served"
+    )
+    paragraphs = [
+        head,
+        views.frontends_table(document, verbose=verbose),
+        views.skipped_table(document),
+    ]
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
