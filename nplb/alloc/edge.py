@@ -112,7 +112,7 @@ def _rank(claim: EdgeClaim) -> tuple[bool, bool, float, FrontendKey]:
 def _conflict(claim: EdgeClaim, by_port: Mapping[int, list[_Held]]) -> EdgeConflict | None:
     for address in claim.addresses:
         for held in by_port.get(address.port, ()):
-            if held.claim.key != claim.key and _overlap(address.ip, held.address.ip):
+            if held.claim.key != claim.key and overlap(address.ip, held.address.ip):
                 return EdgeConflict(
                     winner=held.claim.key,
                     winner_address=held.address,
@@ -123,7 +123,9 @@ def _conflict(claim: EdgeClaim, by_port: Mapping[int, list[_Held]]) -> EdgeConfl
     return None
 
 
-def _overlap(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
+    """Whether two IPs can't both be listened on at one port: equal, or one is the wildcard of
+    the other's family."""
     if one == other:
         return True
     if (":" in one) != (":" in other):
