@@ -177,6 +177,10 @@ class Prober:
         hurried: list[_Probe] = []
         for address, target in wanted.items():
             probe = self._probes.get(address)
+            if probe is not None and probe.target.expect_refusal > target.expect_refusal:
+                self._forget(self._probes.pop(address))
+                self._changed(at)
+                probe = None
             if probe is None:
                 probe = self._probes[address] = _Probe(target)
                 self._verdicts[address] = probe.verdict

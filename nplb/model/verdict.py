@@ -19,7 +19,12 @@ class InitialState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTarget:
     """One address to probe and how. Times in seconds; `rise` and `fall` in probes; `jitter` is
-    the share of the interval by which each probe is moved at random."""
+    the share of the interval by which each probe is moved at random.
+
+    `expect_refusal` says that the Service has no ready endpoint, so that every node refuses.
+    When that ends, what was seen meanwhile says nothing of the node: it is forgotten, and the
+    next probe is made at once and decides.
+    """
 
     address: Address
     interval_seconds: float
@@ -28,6 +33,7 @@ class ProbeTarget:
     fall: int
     jitter: float = 0.1
     initial: InitialState = InitialState.PROBE
+    expect_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,6 @@ from nplb.model.settings import (
 from nplb.model.verdict import ProbeTarget, Verdict
 from nplb.plan.overrides import overrides_for
 from nplb.policy.nodes import (
-    EndpointCounts,
     Exclusion,
     count_endpoints,
     node_exclusion,
@@ -76,7 +75,7 @@ def make_plan(
         ]
     )
     frontends: list[Frontend] = []
-    addresses: set[Address] = set()
+    targets: dict[Address, bool] = {}
     views: dict[str, _ClusterView] = {}
     for candidate in sorted(candidates, key=lambda c: c.key):
         lost = edge.lost.get(candidate.key)
@@ -89,18 +88,18 @@ def make_plan(
         view = views.get(cluster.name)
         if view is None:
             view = views[cluster.name] = _ClusterView.of(cluster, snapshots[cluster.name])
-        frontend, targets = _frontend(
+        frontend, probed, empty = _frontend(
             settings, candidate, view, verdicts, before.get(candidate.key), now
         )
         frontends.append(frontend)
         if settings.health.enabled:
-            addresses.update(targets)
+            targets.update(dict.fromkeys(probed, empty))
 
     plan = Plan(
         generation=previous.generation,
         frontends=tuple(frontends),
         skipped=tuple(sorted(skipped, key=lambda s: s.key)),
-        probes=_probes(addresses, settings.health, previous.probes),
+        probes=_probes(targets, settings.health, previous.probes),
     )
     if plan == previous:
         return previous
@@ -218,9 +217,10 @@ def _frontend(
     verdicts: Mapping[Address, Verdict],
     previous: Frontend | None,
     now: float,
-) -> tuple[Frontend, list[Address]]:
-    """One frontend, and the addresses to probe for it. The loop runs once for every node of
-    every Service, so it builds nothing that the plan before already has."""
+) -> tuple[Frontend, list[Address], bool]:
+    """One frontend, the addresses to probe for it, and whether its Service is empty. The loop
+    runs once for every node of every Service, so it builds nothing that the plan before
+    already has."""
     service, override, health = candidate.service, candidate.override, settings.health
     slices = view.slices.get((service.key.namespace, service.key.name), ())
     endpoints = count_endpoints(slices)
@@ -246,7 +246,7 @@ def _frontend(
             state, reason, detail = BackendState.DRAINING, out.reason, out.detail
         else:
             targets.append(key.address)
-            state, reason, detail = _judge(health, verdicts.get(key.address), endpoints)
+            state, reason, detail = _judge(health, verdicts.get(key.address), endpoints.empty)
         if before is not None and (state is before.state and reason is before.reason):
             if detail == before.detail and weight == before.weight:
                 backends.append(before)
@@ -268,8 +268,8 @@ def _frontend(
         left_out=tuple(left_out),
     )
     if previous == frontend:
-        return previous, targets
-    return frontend, targets
+        return previous, targets, endpoints.empty
+    return frontend, targets, endpoints.empty
 
 
 def _no_address(node: Node, candidate: _Candidate) -> LeftOut:
@@ -280,7 +280,7 @@ def _no_address(node: Node, candidate: _Candidate) -> LeftOut:
 
 
 def _judge(
-    health: HealthSettings, verdict: Verdict | None, endpoints: EndpointCounts
+    health: HealthSettings, verdict: Verdict | None, empty: bool
 ) -> tuple[BackendState, BackendReason, str]:
     """A backend that the API lets in: what probing says of it."""
     if not health.enabled:
@@ -292,7 +292,7 @@ def _judge(
     if verdict.healthy:
         return BackendState.ACTIVE, BackendReason.PASSING, ""
     cause = verdict.cause
-    if cause is Cause.REFUSED and endpoints.known and not endpoints.ready:
+    if cause is Cause.REFUSED and empty:
         # kube-proxy refuses where a Service has no endpoint at all: the node is not to blame.
         return (
             BackendState.DOWN,
@@ -308,19 +308,19 @@ def _judge(
 
 
 def _probes(
-    addresses: set[Address], health: HealthSettings, previous: tuple[ProbeTarget, ...]
+    targets: Mapping[Address, bool], health: HealthSettings, previous: tuple[ProbeTarget, ...]
 ) -> tuple[ProbeTarget, ...]:
-    """What to probe, sorted by address. The targets before are used again if they hold."""
-    if previous and _probe(previous[0].address, health) == previous[0]:
-        if len(previous) == len(addresses) and all(t.address in addresses for t in previous):
+    """What to probe, sorted by address; `targets` says of each whether it is to refuse. The
+    targets before are used again if they hold."""
+    known: dict[Address, ProbeTarget] = {}
+    if previous and _probe(previous[0].address, previous[0].expect_refusal, health) == previous[0]:
+        known = {t.address: t for t in previous if targets.get(t.address) is t.expect_refusal}
+        if len(known) == len(previous) == len(targets):
             return previous
-        known = {t.address: t for t in previous}
-    else:
-        known = {}
-    return tuple(known.get(a) or _probe(a, health) for a in sorted(addresses))
+    return tuple(known.get(a) or _probe(a, targets[a], health) for a in sorted(targets))
 
 
-def _probe(address: Address, health: HealthSettings) -> ProbeTarget:
+def _probe(address: Address, empty: bool, health: HealthSettings) -> ProbeTarget:
     return ProbeTarget(
         address=address,
         interval_seconds=health.interval_seconds,
@@ -329,4 +329,5 @@ def _probe(address: Address, health: HealthSettings) -> ProbeTarget:
         fall=health.fall,
         jitter=health.jitter,
         initial=health.initial,
+        expect_refusal=empty,
     )

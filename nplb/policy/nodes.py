@@ -81,10 +81,12 @@ class LocalEndpoints:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointCounts:
     """A Service's endpoints. `known` is false when there is no EndpointSlice for it at all,
-    as with manifests that hold none: then nothing can be concluded from their absence."""
+    as with manifests that hold none: then nothing can be concluded from their absence.
+    `empty` says that no endpoint can take a connection, so that kube-proxy refuses on every
+    node (it falls back to terminating ones that still serve)."""
 
     known: bool
-    ready: int
+    empty: bool
     by_node: Mapping[str, LocalEndpoints]
 
 
@@ -103,8 +105,7 @@ def count_endpoints(slices: Sequence[EndpointSlice]) -> EndpointCounts:
         name: LocalEndpoints(ready=len(ready.get(name, ())), terminating=len(leaving.get(name, ())))
         for name in sorted(ready.keys() | leaving.keys())
     }
-    total = sum(counts.ready for counts in by_node.values())
-    return EndpointCounts(known=bool(slices), ready=total, by_node=by_node)
+    return EndpointCounts(known=bool(slices), empty=bool(slices) and not by_node, by_node=by_node)
 
 
 _NONE_HERE = LocalEndpoints()

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -346,3 +347,15 @@ async def test_a_paused_process_turns_nothing_down() -> None:
             await child.wait()
         assert "False" not in "".join(said)
         assert "True" in "".join(said)
+
+
+async def test_what_an_empty_service_refused_is_forgotten_when_it_has_endpoints() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = address_of(server)
+        empty = replace(target(address, interval=60, rise=5), expect_refusal=True)
+        with probing(empty) as watch:
+            await eventually(lambda: watch.of(address).healthy is False, "the refusal")
+            server.listen()
+            watch.prober.retarget((replace(empty, expect_refusal=False),))
+            await eventually(lambda: watch.of(address).healthy is True, "the first probe")

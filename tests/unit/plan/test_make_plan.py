@@ -122,6 +122,18 @@ def test_an_empty_service_is_not_the_nodes_fault() -> None:
         verdicts=[a_verdict("192.0.2.1", healthy=False, cause=Cause.REFUSED)],
     )
     assert only_backend(plan).reason is BackendReason.SERVICE_EMPTY
+    assert [t.expect_refusal for t in plan.probes] == [True]
+    back = a_snapshot([a_service()], [a_node(1)], [a_slice(an_endpoint(1, "10.1.0.1"))])
+    assert [t.expect_refusal for t in plan_of(back, previous=plan).probes] == [False]
+
+
+def test_a_service_whose_last_endpoints_terminate_is_not_empty() -> None:
+    leaving = a_slice(an_endpoint(1, "10.1.0.1", ready=False, terminating=True))
+    plan = plan_of(
+        a_snapshot([a_service()], [a_node(1)], [leaving]),
+        verdicts=[a_verdict("192.0.2.1", healthy=False, cause=Cause.REFUSED)],
+    )
+    assert only_backend(plan).reason is BackendReason.REFUSED
 
 
 def test_a_node_that_is_left_out_says_why_and_is_not_probed() -> None:
