@@ -279,9 +279,14 @@ class Lab:
                 raise TimeoutError(f"waited {timeout:g} s in vain for {what}")
             await asyncio.sleep(POLL_SECONDS)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether endpoint slices and kube-proxies have taken in every change so far."""
+        return self._slices.settled and self._view.settled
+
     def _is_ready(self, key: ServiceKey) -> bool:
         service = self._view.service(key)
-        if service is None or not self._view.settled or not self._slices.settled:
+        if service is None or not self.is_settled:
             return False
         slices = self._view.slices(key)
         if not service.selector:

@@ -59,9 +59,8 @@ def delete(
 ) -> bool:
     """Delete an object. False if there is no such object. A pod that runs is told to stop first,
     and has `grace_seconds` (its own unless given; 0 removes it at once)."""
-    del grace_seconds
     try:
-        api.delete(resource, name, namespace)
+        api.delete(resource, name, namespace, grace_seconds=grace_seconds)
     except ApiError as error:
         if error.code != 404:
             raise
@@ -70,8 +69,12 @@ def delete(
 
 
 def bind(api: ApiServer, name: str, namespace: str, node: str) -> None:
-    """Bind a pod to a node, as a scheduler does."""
-    patch(api, "pods", name, {"spec": {"nodeName": node}}, namespace=namespace)
+    """Bind a pod to a node, as `pods/binding` does for a scheduler: the one way in which a
+    pod's nodeName changes, so no update would be allowed to."""
+    pod = api.store.get("pods", name, namespace)
+    if pod is not None and not pod["spec"].get("nodeName"):
+        pod["spec"]["nodeName"] = node
+        api.store.put("pods", pod)
 
 
 class WorkQueue(Generic[K]):

@@ -1,7 +1,7 @@
 """The lab for tests: every test has a cluster on addresses of its own.
 
 Fixtures: `networks` (three networks that nobody else on this machine uses now), `lab` (three
-nodes, quick timing). `make_lab(networks, ...)` builds one with other options.
+nodes, quick timing, no Service). `make_lab(networks, ...)` builds one with other options.
 """
 
 import os
@@ -9,12 +9,12 @@ import random
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nplb.lab.cluster import Lab
-from nplb.lab.timing import Timing
+if TYPE_CHECKING:
+    from nplb.lab.cluster import Lab
 
 CLAIM_PORT = 10299
 
@@ -26,6 +26,10 @@ class Networks:
     nodes: str
     pods: str
     services: str
+
+    def node(self, number: int) -> str:
+        """The address of the node with this number."""
+        return f"{self.nodes.rpartition('.')[0]}.{number}"
 
 
 def _claim(second: int, third: int) -> socket.socket | None:
@@ -42,7 +46,7 @@ def _claim(second: int, third: int) -> socket.socket | None:
 @pytest.fixture
 def networks() -> Iterator[Networks]:
     """Networks that no other test on this machine uses."""
-    dice = random.Random(f"{os.getpid()}/{os.urandom(8).hex()}")
+    dice = random.Random(os.urandom(8))
     for _ in range(1000):
         second, third = dice.randrange(16, 64), dice.randrange(256)
         sock = _claim(second, third)
@@ -57,8 +61,11 @@ def networks() -> Iterator[Networks]:
     raise RuntimeError("no free network for a lab in 127.16.0.0 to 127.63.255.0")
 
 
-def make_lab(networks: Networks, **options: Any) -> Lab:
+def make_lab(networks: Networks, **options: Any) -> "Lab":
     """A lab on these networks, not started. Options as `Lab` takes them; timing is quick."""
+    from nplb.lab.cluster import Lab
+    from nplb.lab.timing import Timing
+
     options.setdefault("timing", Timing.quick())
     return Lab(
         network=networks.nodes,
@@ -69,7 +76,7 @@ def make_lab(networks: Networks, **options: Any) -> Lab:
 
 
 @pytest.fixture
-async def lab(networks: Networks) -> AsyncIterator[Lab]:
+async def lab(networks: Networks) -> AsyncIterator["Lab"]:
     """A lab with three nodes and nothing in it."""
     async with make_lab(networks) as running:
         yield running
