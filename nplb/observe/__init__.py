@@ -10,5 +10,6 @@ hostports    who listens on the host, and which ports the kernel gives away
 systemd      what the service manager is told
 families     every metric's name, type, labels and meaning: what docs/metrics.md shows
 metrics      a status as Prometheus metrics
+ledger_metrics  the ledgers, as more of them
 exposition   metrics as the text of a scrape
 """
