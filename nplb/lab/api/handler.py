@@ -1,7 +1,7 @@
 """One HTTP request: faults, authentication, authorization, the verb, and the answer's form."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -32,6 +32,8 @@ _HTML = """<html>
 """
 _MANAGER_LENGTH = 128
 
+Aside = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 class Handler:
     """Answers requests from the store and through the operations."""
@@ -42,9 +44,13 @@ class Handler:
         self._faults = faults
         self._token = token
         self._stream_wakers: set[asyncio.Event] = set()
+        self._asides: dict[str, Aside] = {}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever it is."""
+        for prefix, aside in self._asides.items():
+            if request.path == prefix or request.path.startswith(f"{prefix}/"):
+                return await self._answer_aside(request, aside)
         await self._faults.until_over(FaultKind.HANG)
         if self._faults.is_active(FaultKind.BAD_GATEWAY):
             return web.Response(status=502, text=_HTML, content_type="text/html")
@@ -58,6 +64,18 @@ class Handler:
             return _json(error.status, error.code, error.headers)
         except UnknownPath:
             return web.Response(status=404, text="404 page not found\n", content_type=TEXT)
+
+    def add_aside(self, prefix: str, aside: Aside) -> None:
+        """Hand requests below `prefix` on, past every fault: what ends faults must be reached
+        during them. The token is asked for all the same."""
+        self._asides[prefix] = aside
+
+    async def _answer_aside(self, request: web.Request, aside: Aside) -> web.StreamResponse:
+        try:
+            authenticate(request.headers.get(hdrs.AUTHORIZATION), self._token, request.path)
+        except ApiError as error:
+            return _json(error.status, error.code, error.headers)
+        return await aside(request)
 
     def wake_streams(self) -> None:
         """Let every open watch look at the faults."""

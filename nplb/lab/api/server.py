@@ -18,7 +18,7 @@ from nplb.lab.api.clusterips import ClusterIPs
 from nplb.lab.api.endpoints import EndpointsMirror
 from nplb.lab.api.errors import ApiError
 from nplb.lab.api.faults import ApiFaults, FaultKind
-from nplb.lab.api.handler import MAX_BODY_BYTES, Handler
+from nplb.lab.api.handler import MAX_BODY_BYTES, Aside, Handler
 from nplb.lab.api.kinds import (
     ConfigMapStrategy,
     EndpointSliceStrategy,
@@ -151,6 +151,11 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    def add_aside(self, prefix: str, aside: Aside) -> None:
+        """Serve the paths below `prefix` by `aside`, which faults do not touch. It takes an
+        aiohttp request that carried the token."""
+        self._handler.add_aside(prefix, aside)
 
     def repair_ports(self) -> RepairReport | None:
         """Run the port allocator's repair loop once, now. None if it could not be finished."""
