@@ -6,6 +6,7 @@ admin server. The order of a stop: not ready, wait, close listeners, drain, end.
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
+from nplb.control.books import Books
 from nplb.control.feeds import Feeds
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
@@ -53,6 +55,7 @@ class Daemon:
         self._tasks = TaskOwner("daemon")
         self._inputs = Inputs(self._settings)
         self._journal = Journal()
+        self._books = Books(own_pids=self._own_pids)
         self._findings = FindingBook()
         self._rng = random.Random()
         self._prober = Prober(publish=self._inputs.verdicts.set, rng=self._rng, now=time.time)
@@ -66,6 +69,7 @@ class Daemon:
             plane=self._plane,
             prober=self._prober,
             journal=self._journal,
+            books=self._books,
             findings=self._findings,
             now=time.time,
         )
@@ -74,6 +78,7 @@ class Daemon:
             reconciler=self._reconciler,
             plane=self._plane,
             journal=self._journal,
+            books=self._books,
             findings=self._findings,
             prober=self._prober,
             config_path=str(config_path),
@@ -224,6 +229,9 @@ class Daemon:
             log.warning("told to stop a second time: ending now")
             self._stop_now.set()
         self._stop.set()
+
+    def _own_pids(self) -> set[int]:
+        return {os.getpid(), *(worker.pid for worker in self._plane.traffic().workers)}
 
     def _note(self, kind: DecisionKind, text: str) -> None:
         self._record(Decision(at=time.time(), kind=kind, subject="nplb", text=text))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from nplb import __version__
+from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.readiness import Readiness
@@ -23,6 +24,7 @@ class StatusKeeper:
         reconciler: Reconciler,
         plane: Plane,
         journal: Journal,
+        books: Books,
         findings: FindingBook,
         prober: Prober,
         config_path: str,
@@ -32,6 +34,7 @@ class StatusKeeper:
         self._reconciler = reconciler
         self._plane = plane
         self._journal = journal
+        self._books = books
         self._findings = findings
         self._prober = prober
         self._config_path = config_path
@@ -74,6 +77,8 @@ class StatusKeeper:
             traffic=traffic,
             probing=self._prober.probing(),
             findings=self._findings.findings,
+            ledgers=self._books.ledgers,
+            edge=self._books.edge,
             decisions=self._journal.latest(),
             stopping=self.stopping,
             last_error=reconciler.last_error,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.dataplane import Plane
@@ -47,6 +48,7 @@ class Reconciler:
         plane: Plane,
         prober: Prober,
         journal: Journal,
+        books: Books,
         findings: FindingBook,
         now: Callable[[], float],
     ) -> None:
@@ -54,6 +56,7 @@ class Reconciler:
         self._plane = plane
         self._prober = prober
         self._journal = journal
+        self._books = books
         self._findings = findings
         self._now = now
         self.plan = Plan()
@@ -114,15 +117,14 @@ class Reconciler:
             self.passes += 1
             return None
         plan = make_plan(settings, snapshots, self._inputs.verdicts.get(), self.plan, now)
-        for decision in plan_decisions(self.plan, plan, now):
-            self._journal.append(decision)
+        self._journal.extend(plan_decisions(self.plan, plan, now))
         self.plan = plan
         self._prober.retarget(plan.probes)
         applied = await self._plane.apply(plan)
         self._note_listeners(applied, now)
         self.applied = applied
-        for decision in self._findings.observe(settings, snapshots, plan, applied, now):
-            self._journal.append(decision)
+        found = await self._books.observe(settings, snapshots, plan, applied, now)
+        self._journal.extend(self._findings.update(found, now))
         self.passes += 1
         self.last_error = ""
         return applied.retry_seconds

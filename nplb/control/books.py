@@ -1,0 +1,122 @@
+"""The ledgers of the clusters and of the edge, kept with every pass, and what they find."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
+from nplb.alloc.ledger import Ledger
+from nplb.alloc.portrange import PortRange, parse_port_range
+from nplb.model.applied import Applied
+from nplb.model.cluster import Snapshot
+from nplb.model.finding import Finding, FindingKind, Severity
+from nplb.model.keys import Address, FrontendKey
+from nplb.model.ledger import EdgeLedgerView, EdgePortView, HostPortView, LedgerView
+from nplb.model.plan import Plan
+from nplb.model.reasons import SkipReason
+from nplb.model.settings import EdgePort, Settings
+from nplb.observe.hostports import ephemeral_ports, host_listeners
+
+# Looking through every process for a port's owner is dear where there are many.
+LOOK_SECONDS = 5.0
+
+
+class Books:
+    """`ledgers` has one view of each cluster with a snapshot, `edge` the edge's own.
+
+    `own_pids` gives the processes whose listeners are nplb's own.
+    """
+
+    def __init__(self, own_pids: Callable[[], Collection[int]]) -> None:
+        self._own_pids = own_pids
+        self.ledgers: tuple[LedgerView, ...] = ()
+        self.edge = EdgeLedgerView()
+        self._ledgers: dict[str, Ledger] = {}
+        self._busy: frozenset[Address] = frozenset()
+        self._others: tuple[HostPortView, ...] = ()
+        self._looked_at = float("-inf")
+
+    async def observe(
+        self,
+        settings: Settings,
+        snapshots: Mapping[str, Snapshot],
+        plan: Plan,
+        applied: Applied,
+        now: float,
+    ) -> tuple[Finding, ...]:
+        """Take in the result of a pass. Returns every finding that there is now."""
+        self.ledgers = tuple(self._clusters(settings, snapshots, now))
+        found = [finding for view in self.ledgers for finding in view.findings]
+        own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
+        ephemeral = ephemeral_ports()
+        overlap = ephemeral_finding(ephemeral, _listened(settings), now)
+        own = (*own, *((overlap,) if overlap is not None else ()))
+        self.edge = EdgeLedgerView(
+            ports=tuple(
+                EdgePortView(address=address.ip, port=address.port, holder=str(key))
+                for address, key in sorted(_wanted(plan).items(), key=lambda item: item[0])
+            ),
+            others=self._others,
+            ephemeral=ephemeral,
+            findings=own,
+        )
+        return (*found, *own)
+
+    def _clusters(
+        self, settings: Settings, snapshots: Mapping[str, Snapshot], now: float
+    ) -> list[LedgerView]:
+        views = []
+        ledgers: dict[str, Ledger] = {}
+        for cluster in settings.clusters:
+            ledger = self._ledgers.get(cluster.name)
+            port_range = parse_port_range(cluster.port_range)
+            if ledger is None or ledger.port_range != port_range:
+                ledger = Ledger(cluster.name, port_range)
+            ledgers[cluster.name] = ledger
+            snapshot = snapshots.get(cluster.name)
+            if snapshot is not None:
+                views.append(ledger.observe(snapshot, now))
+        self._ledgers = ledgers
+        return views
+
+    def _conflicts(self, plan: Plan, now: float) -> list[Finding]:
+        return [
+            Finding(
+                kind=FindingKind.EDGE_PORT_CONFLICT,
+                severity=Severity.ERROR,
+                cluster=skipped.key.service.cluster,
+                subject=str(skipped.key),
+                text=skipped.detail,
+                remedy="give one of them an address or a port of its own under `frontends` in "
+                "the configuration",
+                since=now,
+            )
+            for skipped in plan.skipped
+            if skipped.reason is SkipReason.EDGE_PORT_TAKEN
+        ]
+
+    async def _in_use(self, plan: Plan, applied: Applied, now: float) -> tuple[Finding, ...]:
+        """Who listens where a frontend would, for the listeners that were refused."""
+        errors = {e.address: e for es in applied.listen_errors.values() for e in es if e.in_use}
+        busy = frozenset(errors)
+        if not busy:
+            self._busy, self._others = busy, ()
+            return ()
+        if busy != self._busy or not 0 <= now - self._looked_at < LOOK_SECONDS:
+            ports = {address.port for address in busy}
+            self._others = await asyncio.to_thread(host_listeners, ports)
+            self._busy, self._looked_at = busy, now
+        wanted = {a: key for a, key in _wanted(plan).items() if a in busy}
+        found = dict(strangers(wanted, self._others, self._own_pids()))
+        unknown = {a: HostPortView(address=a.ip, port=a.port) for a in wanted if a not in found}
+        return in_use_findings(wanted, sorted({**found, **unknown}.items()), now)
+
+
+def _wanted(plan: Plan) -> dict[Address, FrontendKey]:
+    return {address: frontend.key for frontend in plan.frontends for address in frontend.listen}
+
+
+def _listened(settings: Settings) -> list[PortRange]:
+    """The ranges of ports that discovered frontends listen on."""
+    if settings.listen.port is EdgePort.SERVICE:
+        return []
+    return sorted({parse_port_range(cluster.port_range) for cluster in settings.clusters})
