@@ -46,7 +46,7 @@ class Handler:
         self._stream_wakers: set[asyncio.Event] = set()
         self._asides: dict[str, Aside] = {}
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever it is."""
         for prefix, aside in self._asides.items():
             if request.path == prefix or request.path.startswith(f"{prefix}/"):

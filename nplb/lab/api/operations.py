@@ -289,6 +289,9 @@ class Operations:
                 raise errors.invalid(resource.kind, name, found, resource.group)
             if self.store.record(resource.name, name, metadata.get("namespace", "")):
                 raise errors.already_exists(resource.name, name, target.served.group)
+            if not options.dry_run:
+                # The store fills it in; a field decoded keeps its place.
+                metadata["resourceVersion"] = "0"
             stored = decode(strategy.struct, object_)
             if options.dry_run:
                 allocation.rollback()

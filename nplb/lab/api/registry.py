@@ -90,7 +90,7 @@ REGISTRY = _table(
     ),
     Resource(
         name="namespaces", singular="namespace", kind="Namespace", namespaced=False,
-        short_names=("ns",), subresources=("finalize", "status"),
+        short_names=("ns",), subresources=("status",),
         verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
     ),
     Resource(
@@ -99,7 +99,7 @@ REGISTRY = _table(
     ),
     Resource(
         name="pods", singular="pod", kind="Pod", short_names=("po",), categories=("all",),
-        subresources=("binding", "eviction", "status"),
+        subresources=("status",),
     ),
     Resource(
         name="services", singular="service", kind="Service", short_names=("svc",),

@@ -54,6 +54,7 @@ class ApiServer:
     `rng` draws ports, addresses and UIDs; `token` is the bearer token that requests must carry.
     With `tls` it serves HTTPS under a certificate of its own, whose authority is `ca_pem`
     (kubectl sends tokens in no other way); without, plain HTTP, and `ca_pem` is empty.
+    `mirror_endpoints` keeps Endpoints in step with the EndpointSlices.
     `cache_size` is how many changes of a kind a watch can go back. The operations can be used
     before `start`, and are synchronous: when they return, every subscriber of the store has been
     told.
@@ -69,6 +70,7 @@ class ApiServer:
         repair_seconds: float = INTERVAL_SECONDS,
         cache_size: int = 2048,
         tls: bool = False,
+        mirror_endpoints: bool = True,
     ) -> None:
         self.token = token
         self.url = ""
@@ -95,9 +97,10 @@ class ApiServer:
         self.faults.on_restart = self._on_restart
         for name in NAMESPACES:
             self.create("namespaces", {"metadata": {"name": name}}, manager=SERVER)
-        EndpointsMirror(
-            self.store, write=self._write_endpoints, delete=self._delete_endpoints
-        ).start()
+        if mirror_endpoints:
+            EndpointsMirror(
+                self.store, write=self._write_endpoints, delete=self._delete_endpoints
+            ).start()
 
     def _strategies(self) -> dict[str, Strategy]:
         known = REGISTRY.resources
@@ -119,7 +122,7 @@ class ApiServer:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 picks a free one. `url` is set when this returns. Raises HostError."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._handler)
+        app.router.add_route("*", "/{path:.*}", self._handler.handle)
         # A client that leaves ends its request, hanging or watching.
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
         await runner.setup()
