@@ -75,9 +75,15 @@ class Ledger:
         self._checked_at: float | None = None
 
     def observe(
-        self, snapshot: Snapshot, now: float, *, stored: RangeSnapshot | None = None
+        self,
+        snapshot: Snapshot,
+        now: float,
+        *,
+        stored: RangeSnapshot | None = None,
+        limited_to: str = "",
     ) -> LedgerView:
-        """Take in a snapshot. `stored` is what the cluster's allocator has stored, if known.
+        """Take in a snapshot. `stored` is what the cluster's allocator has stored, if known;
+        `limited_to` what part of the cluster the snapshot has, if not all of it.
 
         Raises RepairError if `stored` can't be read.
         """
@@ -85,6 +91,7 @@ class Ledger:
             self.view is not None
             and snapshot.services is self._services
             and stored is None
+            and limited_to == self.view.limited_to
             and 0 <= now - self.view.observed_at < REST_SECONDS
         ):
             return self.view
@@ -109,6 +116,7 @@ class Ledger:
             namespaces=tuple(self._namespaces(used, now)),
             findings=self._find(entries, bands, before, now),
             watched_since=self._history.since or now,
+            limited_to=limited_to,
         )
         return self.view
 

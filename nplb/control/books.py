@@ -13,7 +13,7 @@ from nplb.model.keys import Address, FrontendKey
 from nplb.model.ledger import EdgeLedgerView, EdgePortView, HostPortView, LedgerView
 from nplb.model.plan import Plan
 from nplb.model.reasons import SkipReason
-from nplb.model.settings import EdgePort, Settings
+from nplb.model.settings import ClusterSettings, EdgePort, Settings
 from nplb.observe.hostports import ephemeral_ports, host_listeners
 
 # Looking through every process for a port's owner is dear where there are many.
@@ -74,7 +74,7 @@ class Books:
             ledgers[cluster.name] = ledger
             snapshot = snapshots.get(cluster.name)
             if snapshot is not None:
-                views.append(ledger.observe(snapshot, now))
+                views.append(ledger.observe(snapshot, now, limited_to=_limits(cluster)))
         self._ledgers = ledgers
         return views
 
@@ -113,6 +113,16 @@ class Books:
 
 def _wanted(plan: Plan) -> dict[Address, FrontendKey]:
     return {address: frontend.key for frontend in plan.frontends for address in frontend.listen}
+
+
+def _limits(cluster: ClusterSettings) -> str:
+    """Which part of the cluster is read, if not all of it."""
+    parts = []
+    if cluster.namespaces:
+        parts.append(f"namespaces {', '.join(cluster.namespaces)}")
+    if cluster.service_selector:
+        parts.append(f"Services selected by {cluster.service_selector}")
+    return "; ".join(parts)
 
 
 def _listened(settings: Settings) -> list[PortRange]:

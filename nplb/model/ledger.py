@@ -90,7 +90,8 @@ class LedgerView:
 
     `entries` is sorted by number and has those outside of the range too; `bands` has only bands
     that exist (a range of 16 or fewer has no static one). `port_range` is as kube-apiserver
-    prints it. `used` counts numbers in the range.
+    prints it. `used` counts numbers in the range. `limited_to` says which part of the cluster is
+    seen, if not all of it: numbers that are held elsewhere show as free.
     """
 
     cluster: str
@@ -103,6 +104,7 @@ class LedgerView:
     namespaces: tuple[NamespaceView, ...] = ()
     findings: tuple[Finding, ...] = ()
     watched_since: float = 0.0
+    limited_to: str = ""
 
     @property
     def used(self) -> int:

@@ -323,3 +323,10 @@ def test_a_view_stands_while_no_service_changes() -> None:
     assert ledger.observe(snapshot, T0 + 6).observed_at == T0 + 6
     changed = replace(snapshot, services=(service("a", 30081),))
     assert [e.number for e in ledger.observe(changed, T0 + 7).entries] == [30081]
+
+
+def test_says_which_part_of_the_cluster_it_sees() -> None:
+    ledger = new_ledger()
+    snapshot = Snapshot(cluster="prod", taken_at=T0, services=())
+    assert ledger.observe(snapshot, T0).limited_to == ""
+    assert ledger.observe(snapshot, T0, limited_to="namespaces a").limited_to == "namespaces a"
