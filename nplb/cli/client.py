@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import click
 
 from nplb.cli.options import DEFAULT_CONFIG
+from nplb.cli.table import plain
 from nplb.model.errors import ConfigurationError, HostError, NplbError
 
 DEFAULT_ADMIN: Final = "http://127.0.0.1:9090"
@@ -100,17 +101,21 @@ def get_json(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -
         )
     try:
         connection.request("GET", parts.path + path, headers={"Accept": "application/json"})
-        response = connection.getresponse()
-        body = response.read(MAX_BYTES + 1)
+        with connection.getresponse() as response:
+            body = response.read(MAX_BYTES + 1)
+            missing = response.length
     except ConnectionRefusedError:
         advice = "is nplb running there? `nplb run` starts it, --admin URL names another place"
         raise HostError(f"nothing listens at {url}: {advice}") from None
     except TimeoutError:
         raise HostError(f"{url} does not answer within {timeout_seconds:g} s") from None
     except (OSError, http.client.HTTPException) as error:
-        raise HostError(f"{url} can't be asked: {str(error) or type(error).__name__}") from None
+        said = plain(str(error).strip()) or type(error).__name__
+        raise HostError(f"{url} can't be asked: {said}") from None
     finally:
         connection.close()
+    if missing:
+        raise HostError(f"{url} broke its answer off, is nplb ending? Try again")
     if len(body) > MAX_BYTES:
         raise HostError(f"{url}{path} answers with more than {MAX_BYTES} bytes")
     document = _decode(body)
