@@ -1,0 +1,198 @@
+"""`nplb check`: the file, what it names, and what this host lacks."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nplb.cli import main
+from nplb.cli.host import HostFacts, HostNote, host_notes, read_host_facts
+from nplb.config import load_settings
+from nplb.model.settings import Settings
+from tests.support.users import as_ordinary_user, make_open_dir
+
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
+"""
+
+
+def check(*args: str) -> Result:
+    env = {"NPLB_CONFIG": None, "NPLB_OUTPUT": None, "KUBECONFIG": None}
+    return CliRunner().invoke(main, ["check", *args], env=env)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with make_open_dir() as path:
+        (path / "services.yaml").write_text(SERVICE)
+        yield path
+
+
+def write(place: Path, text: str) -> str:
+    path = place / "nplb.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_valid_configuration(place: Path) -> None:
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
+    result = check("--config", path)
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1] == f"{path}: valid (1 cluster, 0 frontend overrides)"
+    assert "error" not in result.output
+
+
+def test_every_error_is_told_at_once(place: Path) -> None:
+    path = write(place, "clusters:\n  - {name: Lab}\nhelth: {}\nworkers: many\n")
+    result = check("--config", path)
+    assert result.exit_code == 78
+    lines = result.output.splitlines()
+    assert lines[0].startswith(f'{path}:2:12: clusters[0].name: "Lab" is not a name here')
+    assert lines[1] == f'{path}:3:1: helth: unknown key, did you mean "health"?'
+    assert lines[2].startswith(f"{path}:4:10: workers: must be auto or a number")
+    assert lines[3] == f"{path}: 3 errors"
+
+
+def test_json_has_every_error_as_a_value(place: Path) -> None:
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\nhelth: {}\n")
+    result = check("--config", path, "-o", "json")
+    assert result.exit_code == 78
+    document = json.loads(result.output)
+    assert document["valid"] is False
+    assert document["errors"] == [
+        {
+            "file": path,
+            "line": 2,
+            "column": 1,
+            "path": "helth",
+            "message": 'unknown key, did you mean "health"?',
+        }
+    ]
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
+    document = json.loads(check("--config", path, "-o", "json").output)
+    assert document["valid"] is True
+    assert (document["errors"], document["warnings"], document["sources"]) == ([], [], [])
+    assert (document["clusters"], document["frontends"]) == (["lab"], 0)
+
+
+def test_what_the_file_names_is_read_too(place: Path) -> None:
+    (place / "broken.yaml").write_text("kind: Service\nmetadata: [\n")
+    (place / "kubeconfig").write_text("not: a kubeconfig\n")
+    path = write(
+        place,
+        "clusters:\n"
+        "  - {name: a, manifests: broken.yaml}\n"
+        "  - {name: b, kubernetes: {kubeconfig: kubeconfig}}\n"
+        "  - {name: c, kubernetes: {kubeconfig: absent}}\n"
+        "  - {name: d, manifests: '*.json'}\n",
+    )
+    result = check("--config", path)
+    assert result.exit_code == 78
+    lines = result.output.splitlines()
+    for cluster, part in [
+        ("a", "broken.yaml"),
+        ("b", "kubeconfig"),
+        ("c", "absent does not exist"),
+        ("d", "no file matches this pattern"),
+    ]:
+        assert any(line.startswith(f"cluster {cluster}: ") and part in line for line in lines)
+    assert not any(line.startswith("warning") for line in lines)
+    alone = check("--config", path, "--file-only")
+    assert alone.exit_code == 0
+    assert alone.output.count("warning: ") == 2
+
+
+def test_a_file_that_may_not_be_read(place: Path) -> None:
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
+    assert check("--config", path).exit_code == 0
+    Path(path).chmod(0)
+    with as_ordinary_user():
+        result = check("--config", path)
+    assert result.exit_code == 77
+    assert result.stderr.startswith(f"nplb: {path}: may not be read by this user")
+
+
+def settings_of(place: Path, more: str) -> Settings:
+    path = write(place, f"clusters: [{{name: lab, manifests: services.yaml}}]\n{more}\n")
+    return load_settings(path, env={})
+
+
+PLENTY = HostFacts(open_ports_from=1024, may_bind_low=True, max_files=1_000_000)
+POOR = HostFacts(open_ports_from=1024, may_bind_low=False, max_files=1024)
+
+
+def notes(settings: Settings, facts: HostFacts) -> list[tuple[str, str]]:
+    return [(note.subject, note.message) for note in host_notes(settings, facts)]
+
+
+def test_a_host_that_has_everything(place: Path) -> None:
+    settings = settings_of(place, "frontends: [{service: a/b, listen: '127.0.0.1:443'}]")
+    assert notes(settings, PLENTY) == []
+
+
+def test_ports_that_need_a_right(place: Path) -> None:
+    settings = settings_of(
+        place,
+        "frontends:\n"
+        "  - {service: a/b, listen: ['127.0.0.1:443', '127.0.0.1:1024']}\n"
+        "admin: {listen: '127.0.0.1:90'}\n"
+        "listen: {port: service}\n",
+    )
+    found = notes(settings, POOR)
+    assert [subject for subject, _ in found] == [
+        "frontends[0].listen",
+        "admin.listen",
+        "listen.port",
+        "workers",
+    ]
+    assert "may not listen on 127.0.0.1:443: run it with CAP_NET_BIND_SERVICE" in found[0][1]
+    assert "net.ipv4.ip_unprivileged_port_start" in found[0][1]
+    assert "Services' ports below 1024" in found[2][1]
+    opened = HostFacts(open_ports_from=90, may_bind_low=False, max_files=1_000_000)
+    assert [subject for subject, _ in notes(settings, opened)] == ["listen.port"]
+
+
+def test_few_descriptors(place: Path) -> None:
+    ((subject, message),) = notes(settings_of(place, ""), POOR)
+    assert subject == "workers"
+    assert "1024 file descriptors, which is about 256 connections: raise the limit" in message
+
+
+def test_addresses_of_another_host(place: Path) -> None:
+    settings = settings_of(
+        place,
+        "listen: {addresses: [127.0.0.1, 192.0.2.1]}\n"
+        "frontends: [{service: a/b, listen: '198.51.100.1:80'}]\n",
+    )
+    assert [(s, m.split(":")[0]) for s, m in notes(settings, PLENTY)] == [
+        ("listen.addresses", "192.0.2.1 is no address of this host"),
+        ("frontends[0].listen", "198.51.100.1 is no address of this host"),
+    ]
+
+
+def test_a_state_directory_that_may_not_be_written(place: Path) -> None:
+    settings = settings_of(place, "state_dir: state/deep")
+    assert notes(settings, PLENTY) == []
+    with as_ordinary_user():
+        found = list(host_notes(settings, PLENTY))
+    if os.geteuid() == 0:
+        assert found == [
+            HostNote(
+                subject="state_dir",
+                message=f"this user may not write in {place}: change its owner, or name another",
+            )
+        ]
+
+
+def test_the_facts_of_this_host() -> None:
+    facts = read_host_facts()
+    assert 0 <= facts.open_ports_from <= 65535
+    assert facts.max_files > 0
+    with as_ordinary_user():
+        assert not read_host_facts().may_bind_low
