@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
+from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address, BackendKey, FrontendKey
 from nplb.model.reasons import BackendReason, BackendState, Balance, SkipReason
+from nplb.model.relay import RelayOptions
 from nplb.model.verdict import ProbeTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """One NodeIP:NodePort. `since` is when it took this state and reason (epoch seconds);
-    `detail` adds to the reason for a person. `weight` is relative, 1 or more."""
+    `detail` adds to the reason for a person. `weight` is relative, 1 or more. `tier` 0 is
+    preferred; higher ones serve when too few of tier 0 are active (`relay.spill_below`)."""
 
     key: BackendKey
     state: BackendState
@@ -18,6 +21,7 @@ class Backend:
     detail: str = ""
     weight: int = 1
     since: float = 0.0
+    tier: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,9 @@ class Frontend:
     balance: Balance
     timeouts: Timeouts = Timeouts()
     connect_attempts: int = 3
+    relay: RelayOptions = RelayOptions()
+    plane: PlaneKind = PlaneKind.RELAY
+    kernel: KernelOptions = KernelOptions()
     backends: tuple[Backend, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 

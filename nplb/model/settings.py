@@ -10,6 +10,7 @@ from pathlib import Path
 from nplb.model.keys import Address
 from nplb.model.plan import Timeouts
 from nplb.model.reasons import Balance
+from nplb.model.relay import RelayOptions
 from nplb.model.verdict import InitialState as InitialState
 
 
@@ -101,6 +102,7 @@ class FrontendSettings:
     balance: Balance | None = None
     timeouts: Timeouts | None = None
     connect_attempts: int | None = None
+    relay: RelayOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +131,9 @@ class ShutdownSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The whole configuration. `workers` is the number of relay processes. `state_dir` holds
+    """The whole configuration. `workers` is the number of relay processes,
+    `max_connections` how many connections all of them may have open (0: as many as they have
+    descriptors for). `state_dir` holds
     what must outlive a restart (ledgers of manifests); None keeps nothing."""
 
     clusters: tuple[ClusterSettings, ...]
@@ -138,6 +142,8 @@ class Settings:
     balance: Balance = Balance.LEAST_CONNECTIONS
     timeouts: Timeouts = Timeouts()
     connect_attempts: int = 3
+    relay: RelayOptions = RelayOptions()
+    max_connections: int = 0
     health: HealthSettings = HealthSettings()
     plane: PlaneKind = PlaneKind.RELAY
     workers: int = 1

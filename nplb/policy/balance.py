@@ -353,3 +353,10 @@ def make_balancer(
     if method == "first":
         return First(targets)
     raise ValueError(f"no balancing method {method!r}")
+
+
+def ramp(age_seconds: float, slow_start_seconds: float) -> float:
+    """The share of its weight that a backend has at this age: linear, from a tenth to all."""
+    if slow_start_seconds <= 0 or age_seconds >= slow_start_seconds:
+        return 1.0
+    return max(age_seconds / slow_start_seconds, 0.1)

@@ -7,6 +7,7 @@ what each worker was told. So the same plan twice changes nothing, and a plan af
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from array import array
@@ -27,12 +28,14 @@ from nplb.dataplane.relay.traffic import (
     open_in,
     read_cells,
 )
+from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
 from nplb.model.applied import Applied, ListenError, Traffic, WorkerCounters
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.errors import HostError
 from nplb.model.keys import Address, BackendKey, FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import Cause, EndReason
+from nplb.model.relay import NoBackend
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +76,9 @@ class RelayPlane:
     `start`, then `apply` as often as wanted; at the end `close_listeners`, `drain`, `stop`.
 
     `on_failure` hears of connects that failed (a few a second for each address), `on_decision`
-    of workers that died and were started. `fd_limit` bounds each worker's descriptors (0: as
-    many as the system allows).
+    of workers that died and were started, `on_access` gets access log lines, several whole
+    ones at a time. `fd_limit` bounds each worker's descriptors, `max_connections` the
+    connections of all of them (0: as many as the system allows).
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class RelayPlane:
         workers: int = 1,
         fd_limit: int = 0,
         orphan_seconds: float = 600.0,
+        max_connections: int = 0,
+        on_access: Callable[[bytes], None] | None = None,
         on_failure: Callable[[Address, Cause], None] | None = None,
         on_decision: Callable[[Decision], None] | None = None,
     ) -> None:
@@ -91,6 +97,11 @@ class RelayPlane:
         self._count = workers
         self._fd_limit = fd_limit
         self._orphan_seconds = orphan_seconds
+        self._max_connections = max_connections
+        self._on_access = on_access
+        self._access = (-1, -1)
+        self._access_rest = b""
+        self._affinity = -1
         self._on_failure = on_failure
         self._on_decision = on_decision
         self._workers: list[WorkerProcess] = []
@@ -114,6 +125,11 @@ class RelayPlane:
 
     def start_workers(self) -> None:
         """Start the processes. Needs no event loop. Errors: HostError."""
+        if self._affinity < 0:
+            self._affinity = os.memfd_create("nplb-affinity", os.MFD_CLOEXEC)
+            os.ftruncate(self._affinity, AFFINITY_BYTES)
+            if self._on_access is not None:
+                self._access = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for index in range(len(self._workers), self._count):
             self._workers.append(self._new_worker(index))
 
@@ -125,6 +141,9 @@ class RelayPlane:
         self.start_workers()
         for worker in self._workers:
             worker.attach(self._on_message, self._on_exit)
+            self._send_limits(worker)
+        if self._access[0] >= 0:
+            asyncio.get_running_loop().add_reader(self._access[0], self._read_access)
         until = time.monotonic() + READY_SECONDS
         while not all(worker.ready for worker in self._workers):
             dead = next((w for w in self._workers if w.exit_text), None)
@@ -136,9 +155,38 @@ class RelayPlane:
         self._tasks.spawn(self._watch(), "watch")
 
     def _new_worker(self, index: int) -> WorkerProcess:
-        worker = WorkerProcess(index, fd_limit=self._fd_limit, orphan_seconds=self._orphan_seconds)
+        worker = WorkerProcess(
+            index,
+            workers=self._count,
+            affinity=self._affinity,
+            access=self._access[1],
+            fd_limit=self._fd_limit,
+            orphan_seconds=self._orphan_seconds,
+        )
         worker.start()
         return worker
+
+    def _send_limits(self, worker: WorkerProcess) -> None:
+        worker.send({"op": "limits", "max_connections": self._max_connections})
+
+    def set_max_connections(self, limit: int) -> None:
+        """How many connections all workers may have open from now on; 0 for any number."""
+        if limit != self._max_connections:
+            self._max_connections = limit
+            for worker in self._workers:
+                self._send_limits(worker)
+                worker.flush()
+
+    def _read_access(self) -> None:
+        """Take access log lines, and pass on the whole ones."""
+        try:
+            data = os.read(self._access[0], 1 << 20)
+        except BlockingIOError:
+            return
+        whole, newline, rest = (self._access_rest + data).rpartition(b"\n")
+        self._access_rest = rest
+        if newline and self._on_access is not None:
+            self._on_access(whole + newline)
 
     # -- plans ---------------------------------------------------------------
 
@@ -239,6 +287,10 @@ class RelayPlane:
         ipv4_ports = {a.port for f in wanted.values() for a in f.listen if ":" not in a.ip}
         missing: list[tuple[_Served, Address, bool]] = []
         for served in self._served.values():
+            if _is_unbound(served.frontend):
+                for address in list(served.listeners):
+                    self._unlisten(served, address)
+                continue
             for address in served.frontend.listen:
                 dual = address.ip == "::" and address.port not in ipv4_ports
                 if address in served.listeners and dual != (address in self._dual):
@@ -389,6 +441,7 @@ class RelayPlane:
         self._restarts[index] += 1
         # Nothing awaits from here on, so no plan can come between.
         worker.attach(self._on_message, self._on_exit)
+        self._send_limits(worker)
         for served in self._served.values():
             self._tell(served, worker)
             for address in served.listeners:
@@ -527,3 +580,15 @@ class RelayPlane:
                 worker.kill()
                 await worker.wait(STOP_SECONDS)
             worker.close()
+        if self._access[0] >= 0:
+            asyncio.get_running_loop().remove_reader(self._access[0])
+            self._read_access()
+        for fd in (*self._access, self._affinity):
+            if fd >= 0:
+                os.close(fd)
+        self._access, self._affinity = (-1, -1), -1
+
+
+def _is_unbound(frontend: Frontend) -> bool:
+    """Whether nobody is to listen for it now, so that what is in front goes elsewhere."""
+    return frontend.relay.no_backend is NoBackend.UNBIND and not frontend.active

@@ -29,7 +29,16 @@ class WorkerProcess:
     worker says, `on_exit` is called once when the process has ended.
     """
 
-    def __init__(self, index: int, *, fd_limit: int = 0, orphan_seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        index: int,
+        *,
+        workers: int,
+        affinity: int,
+        access: int = -1,
+        fd_limit: int = 0,
+        orphan_seconds: float = 600.0,
+    ) -> None:
         self.index = index
         self.pid = 0
         self.started_at = 0.0
@@ -39,6 +48,9 @@ class WorkerProcess:
         self.serial = 0
         self.ended = asyncio.Event()
         self.applied: asyncio.Event | None = None
+        self._workers = workers
+        self._affinity = affinity
+        self._access = access
         self._fd_limit = fd_limit
         self._orphan_seconds = orphan_seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,6 +74,9 @@ class WorkerProcess:
                 "worker": self.index,
                 "control": theirs.fileno(),
                 "counters": memory,
+                "workers": self._workers,
+                "affinity": self._affinity,
+                "access": self._access,
                 "fd_limit": self._fd_limit,
                 "orphan_seconds": self._orphan_seconds,
             }
@@ -74,7 +89,9 @@ class WorkerProcess:
                     json.dumps(options, separators=(",", ":")),
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), memory),
+                pass_fds=[
+                    fd for fd in (theirs.fileno(), memory, self._affinity, self._access) if fd >= 0
+                ],
             )
         except OSError as error:
             ours.close()

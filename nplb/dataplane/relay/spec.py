@@ -1,17 +1,30 @@
 """What of a plan's frontend a worker is told, and what of a change."""
 
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from nplb.model.keys import BackendKey
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendState
+from nplb.model.relay import RelayOptions
 
 Change = list[int | float]
+
+# As `worker.frontend` has them.
+STATES = {BackendState.DOWN: 0, BackendState.ACTIVE: 1, BackendState.DRAINING: 2}
+
+
+@lru_cache(maxsize=256)
+def _options(options: RelayOptions) -> dict[str, Any]:
+    return {field.name: getattr(options, field.name) for field in fields(options)}
 
 
 def frontend_message(frontend: Frontend, row: int, rows: dict[BackendKey, int]) -> dict[str, Any]:
     """The frame that tells a worker of a whole frontend."""
     timeouts = frontend.timeouts
+    service = frontend.key.service
+    relay = _options(frontend.relay)
     return {
         "op": "frontend",
         "row": row,
@@ -19,13 +32,16 @@ def frontend_message(frontend: Frontend, row: int, rows: dict[BackendKey, int]) 
         "balance": frontend.balance.value,
         "attempts": frontend.connect_attempts,
         "timeouts": [timeouts.connect, timeouts.idle, timeouts.half_closed],
+        "relay": {**relay, "service": [service.cluster, service.namespace, service.name]},
         "backends": [
             [
                 rows[backend.key],
                 backend.key.address.ip,
                 backend.key.address.port,
-                backend.state is BackendState.ACTIVE,
+                STATES[backend.state],
                 backend.weight,
+                backend.since,
+                backend.tier,
             ]
             for backend in frontend.backends
         ],
@@ -39,14 +55,16 @@ def quick_changes(
     if len(old.backends) != len(new.backends) or not _same_settings(old, new):
         return None
     changes: list[Change] = []
-    active = BackendState.ACTIVE
     for before, after in zip(old.backends, new.backends, strict=True):
         if before is after:
             continue
         if before.key is not after.key and not _same_backend(before, after):
             return None
-        if before.weight != after.weight or (before.state is active) != (after.state is active):
-            changes.append([row, rows[before.key], int(after.state is active), after.weight])
+        if before.tier != after.tier:
+            return None
+        if before.weight != after.weight or before.state is not after.state:
+            state = STATES[after.state]
+            changes.append([row, rows[before.key], state, after.weight, after.since])
     return changes
 
 
@@ -56,6 +74,7 @@ def _same_settings(old: Frontend, new: Frontend) -> bool:
         and old.balance is new.balance
         and old.connect_attempts == new.connect_attempts
         and (old.timeouts is new.timeouts or old.timeouts == new.timeouts)
+        and (old.relay is new.relay or old.relay == new.relay)
     )
 
 

@@ -187,14 +187,14 @@ async def test_a_client_that_leaves_before_a_backend_answers() -> None:
 
 async def test_a_silent_connection_ends_after_the_idle_time() -> None:
     async with running_plane() as plane, serving(echo) as backend:
-        frontend = make_frontend(free_address(), [backend], timeouts=Timeouts(idle=0.4))
+        frontend = make_frontend(free_address(), [backend], timeouts=Timeouts(idle=1.5))
         await applied(plane, frontend)
         address = frontend.listen[0]
         reader, writer = await asyncio.open_connection(address.ip, address.port)
         for _ in range(6):  # longer than the idle time in all, but never silent so long
             writer.write(b"x")
             assert await reader.readexactly(1) == b"x"
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
         assert await reader.read() == b""
         ends = {EndReason.IDLE_TIMEOUT: 1}
         await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")

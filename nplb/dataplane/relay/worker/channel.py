@@ -16,8 +16,9 @@ from typing import Any
 from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
 from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
 from nplb.dataplane.relay.worker.connection import Connection, Side
+from nplb.dataplane.relay.worker.frontend import Backend, Frontend
 from nplb.dataplane.relay.worker.listener import Listener
-from nplb.dataplane.relay.worker.tables import Backend, Frontend, Worker
+from nplb.dataplane.relay.worker.state import Worker
 from nplb.model.reasons import EndReason
 
 READ_BYTES = 256 << 10
@@ -53,6 +54,7 @@ class Channel:
             "unlisten": self._unlisten,
             "remove": self._remove,
             "backends": self._backends,
+            "limits": self._limits,
             "commit": self._commit,
             "unlisten_all": self._unlisten_all,
             "reset_all": self._reset_all,
@@ -161,13 +163,18 @@ class Channel:
             for listener in frontend.listeners.values():
                 listener.close()
             frontend.listeners.clear()
+            frontend.removed()
 
     def _backends(self, message: dict[str, Any]) -> None:
         frontends = self.worker.frontends
-        for frontend_row, row, active, weight in message["changes"]:
+        for frontend_row, row, state, weight, since in message["changes"]:
             frontend = frontends.get(frontend_row)
             if frontend is not None:
-                frontend.set_backend(row, bool(active), float(weight))
+                frontend.set_backend(row, int(state), float(weight), float(since))
+
+    def _limits(self, message: dict[str, Any]) -> None:
+        worker = self.worker
+        worker.max_connections = worker.share(int(message["max_connections"]))
 
     def _commit(self, message: dict[str, Any]) -> None:
         generation = int(message["generation"])

@@ -4,9 +4,11 @@ A connection has two sides. Each side is a socket and the state of the stream th
 *from* it: what was read from it and not yet written to its peer (`held`, or `piped` bytes in
 `pipe`), whether its end was read (`eof`) and passed on (`done`).
 
-    CONNECTING ──► OPEN ──► CLOSED
-    the client's bytes stay in the kernel until a backend has answered, so trying the next
-    backend loses nothing
+    HEADER ──► WAITING ──► CONNECTING ──► OPEN ──► CLOSED
+    a PROXY     for a       the client's bytes stay in the kernel until a backend has
+    header      backend     answered, so trying the next backend loses nothing
+
+Most connections begin at CONNECTING. Any state may be followed by CLOSED.
 
 Bytes are copied through one shared buffer. A stream whose peer does not keep up, or that
 fills the buffer, is bulk: its bytes then go through a pipe with splice, and are not copied.
@@ -16,7 +18,9 @@ is over (`TURN_BYTES`) and it asks for another one.
 
 import os
 from _socket import (
+    IPPROTO_IP,
     IPPROTO_TCP,
+    MSG_PEEK,
     SHUT_WR,
     SO_ERROR,
     SO_LINGER,
@@ -52,12 +56,21 @@ from nplb.dataplane.relay.counters import (
     SOURCE_PORTS,
     TAKEN,
 )
+from nplb.dataplane.relay.proxy_header import (
+    V2_MAX,
+    HeaderError,
+    read_header,
+    write_v1,
+    write_v2,
+)
 from nplb.dataplane.relay.worker.loop import TICK_SECONDS
 from nplb.dataplane.relay.worker.pipes import PIPE_BYTES
 from nplb.model.reasons import EndReason
+from nplb.policy.hashing import mix, text_hash
 
 if TYPE_CHECKING:
-    from nplb.dataplane.relay.worker.tables import Backend, Frontend, Worker
+    from nplb.dataplane.relay.worker.frontend import Backend, Frontend
+    from nplb.dataplane.relay.worker.state import Worker
 
 BUFFER_BYTES = 128 << 10
 BULK_BYTES = 64 << 10
@@ -80,6 +93,14 @@ LOST = (ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH)
 CONNECTING = 0
 OPEN = 1
 CLOSED = 2
+HEADER = 3
+WAITING = 4
+
+IP_BIND_ADDRESS_NO_PORT = 24
+HEADER_SECONDS = 3.0
+LONG = 1e17
+# A connection that has to end, and was silent this long, gets an orderly end.
+QUIET_SECONDS = 1.0
 
 _buffer = bytearray(BUFFER_BYTES)
 _view = memoryview(_buffer)
@@ -351,7 +372,11 @@ class Side:
 
 class Connection:
     """One client from accept to end. Whoever makes it gives it the client's socket, which it
-    closes; it is counted as accepted when made, and as ended once, by `close`."""
+    closes; it is counted as accepted when made, and as ended once, by `close`.
+
+    `address` is the client's (the one that a PROXY header names, if there was one).
+    `deadline` belongs to the states before OPEN, `ends_at` and `ends_why` to OPEN.
+    """
 
     __slots__ = (
         "accepted_at",
@@ -361,16 +386,22 @@ class Connection:
         "bucket",
         "client",
         "connect_at",
+        "counted",
         "deadline",
+        "destination",
+        "ends_at",
+        "ends_why",
         "failure",
         "first",
         "frontend",
         "loop",
+        "opened_at",
         "server",
         "settled",
         "state",
         "tried",
         "turn",
+        "waiting_for",
         "wake",
         "worker",
     )
@@ -390,7 +421,13 @@ class Connection:
         self.wake = 0
         self.deadline = 0.0
         self.connect_at = 0.0
+        self.opened_at = 0.0
+        self.ends_at = 0.0
+        self.ends_why: EndReason | None = None
+        self.waiting_for = EndReason.QUEUE_TIMEOUT
         self.turn = 0
+        self.counted = False
+        self.destination: tuple[str, int] | None = None
         self.backend: Backend | None = None
         self.server: Side | None = None
         self.tried: list[Backend] | tuple[()] = ()
@@ -399,58 +436,169 @@ class Connection:
         self.settled = False
         self.client = client = Side(self, sock, fd)
         worker.open += 1
+        frontend.open += 1
         worker.counters[frontend.base + TAKEN] += 1
         loop.handlers[fd] = client
         loop.register(fd, INTEREST)
 
+    # -- before there is a backend -------------------------------------------
+
+    def admit(self) -> None:
+        """Take the client on a guarded frontend: read its PROXY header if it comes from a
+        trusted proxy, then ask whether it may come in."""
+        trusted = self.frontend.trusted
+        if trusted is not None and self.address[0] in trusted:
+            self.state = HEADER
+            self.deadline = self.loop.now + HEADER_SECONDS
+            self.loop.wake_at(self, self.deadline)
+            self._read_header()
+        else:
+            self._ask()
+
+    def _read_header(self) -> None:
+        """Look at what has come; take the header off the stream once it is whole."""
+        sock = self.client.sock
+        try:
+            data = sock.recv(V2_MAX, MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close(EndReason.CLIENT_GONE, reset=True)
+            return
+        try:
+            header = read_header(data)
+        except HeaderError as error:
+            text = f"{self.frontend.name}: client {self.address[0]}: {error}"
+            self.worker.log("warning", "proxy_header", text)
+            self.close(EndReason.PROXY_HEADER, reset=True)
+            return
+        if header is None:
+            if not data or self.client.ready & (EPOLLRDHUP | EPOLLHUP):  # there will be no more
+                self.close(EndReason.PROXY_HEADER, reset=True)
+            return
+        rest = header.size
+        while rest:
+            rest -= len(sock.recv(rest))
+        if header.source is not None:
+            self.address = header.source
+            self.destination = header.destination
+        self.state = CONNECTING
+        self._ask()
+
+    def _ask(self) -> None:
+        """Whether the frontend has a place for this client; go on if it has."""
+        frontend = self.frontend
+        worker = self.worker
+        admission = frontend.admission
+        reason: EndReason | None = None
+        if worker.max_connections and worker.open > worker.max_connections:
+            reason = EndReason.LIMIT_TOTAL
+        elif frontend.max_connections and frontend.open > frontend.max_connections:
+            reason = EndReason.LIMIT_FRONTEND
+        elif admission is not None:
+            ip = self.address[0]
+            if not admission.admits_source(ip):
+                reason = EndReason.SOURCE_DENIED
+            elif admission.rate and not admission.admits_rate(ip, self.loop.now):
+                reason = EndReason.LIMIT_CLIENT_RATE
+            elif admission.max_per_client:
+                self.counted = admission.take(ip)
+                if not self.counted:
+                    reason = EndReason.LIMIT_CLIENT
+        if reason is not None:
+            self.close(reason, reset=True)
+        else:
+            self.connect()
+
+    def wait(self, seconds: float, reason: EndReason) -> None:
+        """Wait in the frontend's queue; with `reason` when it takes too long."""
+        self.state = WAITING
+        self.waiting_for = reason
+        self.deadline = self.loop.now + seconds
+        self.loop.wake_at(self, self.deadline)
+
+    def resume(self, backend: "Backend") -> None:
+        """The wait is over: this backend has a place."""
+        self.state = CONNECTING
+        if not self._try(backend):
+            self.connect()
+
     # -- finding a backend ---------------------------------------------------
 
     def connect(self) -> None:
-        """Try backends until one answers at once or has to be waited for."""
-        worker = self.worker
+        """Try backends until one answers at once, or has to be waited for."""
         frontend = self.frontend
-        while True:
+        while self.state == CONNECTING:
             if len(self.tried) >= frontend.attempts:
                 self.close(self.failure or EndReason.NO_BACKEND, reset=True)
                 return
             backend = frontend.pick(self)
             if backend is None:
-                self.close(self.failure or EndReason.NO_BACKEND, reset=True)
+                reason = frontend.why_none(self)
+                if reason is not None:
+                    self.close(reason, reset=True)
                 return
-            if self.tried:
-                worker.counters[frontend.base + RETRIES] += 1
-            self.backend = backend
-            backend.load += 1
-            try:
-                sock = socket(backend.family, worker.stream_type, 0)
-                sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-                code = sock.connect_ex(backend.address)
-            except OSError as error:
-                worker.log("error", "connect", f"no socket for a backend: {error}")
-                self._release()
-                self.close(EndReason.NO_DESCRIPTORS, reset=True)
+            if self._try(backend):
                 return
-            if code == 0:
-                fd = sock.fileno()
-                self.server = Side(self, sock, fd)
-                self.loop.handlers[fd] = self.server
-                self.loop.register(fd, INTEREST)
-                self.loop.wake_at(self, self.loop.now + frontend.connect_seconds)
-                self._opened(0.0)
-                return
-            if code == EINPROGRESS:
-                fd = sock.fileno()
-                self.server = server = Side(self, sock, fd)
-                server.armed = True
-                self.loop.handlers[fd] = server
-                self.loop.register(fd, INTEREST_OUT)
-                self.turn = self.loop.turn
-                self.connect_at = monotonic()
-                self.deadline = self.loop.now + frontend.connect_seconds
-                self.loop.wake_at(self, self.deadline)
-                return
-            sock.close()
-            self._connect_failed(code)
+
+    def _try(self, backend: "Backend") -> bool:
+        """Begin to connect to this backend; False when it has failed already."""
+        loop = self.loop
+        frontend = self.frontend
+        if self.tried:
+            self.worker.counters[frontend.base + RETRIES] += 1
+        self.backend = backend
+        backend.load += 1
+        try:
+            sock = socket(backend.family, self.worker.stream_type, 0)
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            if frontend.sources:
+                self._bind_source(sock, backend)
+            code = sock.connect_ex(backend.address)
+        except OSError as error:
+            self.worker.log("error", "connect", f"no socket toward {backend.name}: {error}")
+            self._release()
+            self.close(EndReason.NO_DESCRIPTORS, reset=True)
+            return True
+        if code == 0:
+            fd = sock.fileno()
+            self.server = Side(self, sock, fd)
+            loop.handlers[fd] = self.server
+            loop.register(fd, INTEREST)
+            loop.wake_at(self, loop.now + frontend.connect_seconds)
+            self._opened(0.0)
+            return True
+        if code == EINPROGRESS:
+            fd = sock.fileno()
+            self.server = server = Side(self, sock, fd)
+            server.armed = True
+            loop.handlers[fd] = server
+            loop.register(fd, INTEREST_OUT)
+            self.turn = loop.turn
+            self.connect_at = monotonic()
+            self.deadline = loop.now + frontend.connect_seconds
+            loop.wake_at(self, self.deadline)
+            return True
+        sock.close()
+        self._connect_failed(code)
+        return False
+
+    def _bind_source(self, sock: socket, backend: "Backend") -> None:
+        """Come from the address that the pool has for this client. The port is chosen at
+        connect, so that it need only be free toward this one node."""
+        pool = self.frontend.sources.get(backend.family)
+        if pool:
+            sock.setsockopt(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((pool[mix(text_hash(self.address[0])) % len(pool)], 0))
+
+    def _proxy_header(self) -> bytes:
+        """What the backend is told of the client."""
+        frontend = self.frontend
+        source = _endpoint(self.address)
+        destination = self.destination or _endpoint(self.client.sock.getsockname())
+        if frontend.proxy_version == 1:
+            return write_v1(source, destination)
+        return write_v2(source, destination, frontend.proxy_tlvs)
 
     def on_early_event(self, side: Side, mask: int) -> None:
         """An event before the connection is open, or after it was closed."""
@@ -460,6 +608,8 @@ class Connection:
             side.ready |= mask
             if mask & BROKEN and side.sock.getsockopt(SOL_SOCKET, SO_ERROR):
                 self.close(EndReason.CLIENT_GONE, reset=True)
+            elif self.state == HEADER:
+                self._read_header()
             return
         if self.turn == self.loop.turn:
             return  # the event is of an earlier owner of this descriptor's number
@@ -495,9 +645,24 @@ class Connection:
         server.frontend_cell = base + BYTES_OUT
         server.backend_cell = backend_base + BYTES_OUT
         self.state = OPEN
-        self.active = self.loop.tick
-        if self.frontend.idle_seconds < self.frontend.connect_seconds:
-            self.loop.wake_at(self, self.loop.now + self.frontend.idle_seconds)
+        loop = self.loop
+        frontend = self.frontend
+        self.active = loop.tick
+        self.opened_at = loop.now
+        if frontend.idle_seconds < frontend.connect_seconds:
+            loop.wake_at(self, loop.now + frontend.idle_seconds)
+        if frontend.lifetime_seconds < LONG:
+            self.end_by(self.accepted_at + frontend.lifetime_seconds, EndReason.LIFETIME)
+        if frontend.proxy_version:
+            header = self._proxy_header()
+            try:
+                sent = server.send(header)
+            except OSError as error:
+                self.broken(server, error.errno)
+                return
+            if sent < len(header):  # a new socket takes more than that
+                self.close(EndReason.INTERNAL, reset=True)
+                return
         if client.ready:
             client.on_event(client.ready)
 
@@ -545,13 +710,17 @@ class Connection:
         loop = self.loop
         frontend = self.frontend
         now = loop.now
-        if self.state == CONNECTING:
+        if self.state != OPEN:
             if now < self.deadline:
                 loop.wake_at(self, self.deadline)
-                return
-            self._drop_server()
-            self._connect_failed(ETIMEDOUT)
-            self.connect()
+            elif self.state == CONNECTING:
+                self._drop_server()
+                self._connect_failed(ETIMEDOUT)
+                self.connect()
+            elif self.state == HEADER:
+                self.close(EndReason.PROXY_HEADER, reset=True)
+            elif self.state == WAITING:
+                self.close(self.waiting_for, reset=True)
             return
         client, server = self.client, self.server
         assert server is not None
@@ -559,15 +728,37 @@ class Connection:
         server.flush()
         if not self.settled:
             self.settled = True
-            self.worker.settle(server.sock)
+            frontend.settle(client.sock, server.sock)
         half = client.done or server.done
         limit = frontend.half_closed_seconds if half else frontend.idle_seconds
         quiet = now - self.active * TICK_SECONDS
+        if self.ends_why is not None and now >= self.ends_at:
+            silent = quiet >= QUIET_SECONDS and not self._unfinished()
+            self.close(self.ends_why, reset=not silent)
+            return
         if quiet >= limit:
             reason = EndReason.HALF_CLOSED_TIMEOUT if half else EndReason.IDLE_TIMEOUT
             self.close(reason, reset=self._unfinished())
             return
-        loop.wake_at(self, now + limit - quiet)
+        wake = now + limit - quiet
+        if self.ends_why is not None and self.ends_at < wake:
+            wake = self.ends_at
+        loop.wake_at(self, wake)
+
+    def end_by(self, at: float, reason: EndReason | None) -> None:
+        """End at this time if it is still open then, unless it is to end earlier anyway. None
+        takes back all but the end of its lifetime."""
+        frontend = self.frontend
+        if reason is None:
+            self.ends_why = None
+            if frontend.lifetime_seconds < LONG:
+                at = self.accepted_at + frontend.lifetime_seconds
+                self.end_by(at, EndReason.LIFETIME)
+            return
+        if self.ends_why is None or at < self.ends_at:
+            self.ends_at, self.ends_why = at, reason
+            if at < self.wake * TICK_SECONDS:
+                self.loop.wake_at(self, at)
 
     def half_closed(self) -> None:
         """One direction has ended: the other has less time to be silent."""
@@ -633,6 +824,9 @@ class Connection:
         worker = self.worker
         loop = self.loop
         opened = self.state == OPEN
+        frontend = self.frontend
+        if self.state == WAITING:
+            frontend.queue.pop(self, None)
         self.state = CLOSED
         if self.bucket is not None:
             loop.forget(self)
@@ -645,7 +839,12 @@ class Connection:
             backend = self.backend
             assert backend is not None
             counters[backend.base + END_CELL[reason]] += 1
-        counters[self.frontend.base + END_CELL[reason]] += 1
+        counters[frontend.base + END_CELL[reason]] += 1
+        if self.counted:
+            assert frontend.admission is not None
+            frontend.admission.give(self.address[0])
+        if frontend.access_log:
+            worker.access.ended(self, reason)
         handlers = loop.handlers
         del handlers[client.fd]
         if reset and not (server is not None and server.done):
@@ -667,4 +866,12 @@ class Connection:
             self.server = None
         self._release()
         worker.open -= 1
+        frontend.open -= 1
         del self.client  # it points back here, and nothing is to be left for the collector
+
+
+def _endpoint(address: Any) -> tuple[str, int]:
+    """IP and port of a socket address. An IPv4 client of a dual-stack listener is IPv4."""
+    ip = address[0]
+    ip = ip.removeprefix("::ffff:")
+    return ip.partition("%")[0], address[1]

@@ -8,7 +8,8 @@ from typing import Any
 
 from nplb.dataplane.relay.counters import ACCEPT_PAUSES
 from nplb.dataplane.relay.worker.connection import Connection
-from nplb.dataplane.relay.worker.tables import Frontend, Worker
+from nplb.dataplane.relay.worker.frontend import Frontend
+from nplb.dataplane.relay.worker.state import Worker
 
 MAX_BATCH = 64
 PAUSE_SECONDS = 0.1
@@ -64,6 +65,7 @@ class Listener:
         worker = self.worker
         frontend = self.frontend
         accept = self._accept
+        guarded = frontend.guarded
         for taken in range(most):
             if not worker.has_room():
                 self._pause()
@@ -83,7 +85,11 @@ class Listener:
                 continue  # that client has left already
             sock = socket(self._family, CLIENT_TYPE, 0, fd)
             sock.setblocking(False)
-            Connection(worker, frontend, sock, fd, address).connect()
+            conn = Connection(worker, frontend, sock, fd, address)
+            if guarded:
+                conn.admit()
+            else:
+                conn.connect()
         return most
 
     def on_time(self) -> None:

@@ -12,15 +12,18 @@ from _socket import socket
 from time import monotonic
 
 from nplb.dataplane.relay.counters import FILE_BYTES, HEARTBEAT, LAYOUT, LOOPS, MAGIC
+from nplb.dataplane.relay.worker.accesslog import AccessLog
+from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
+from nplb.dataplane.relay.worker.affinity import AffinityTable
 from nplb.dataplane.relay.worker.channel import Channel
 from nplb.dataplane.relay.worker.loop import Loop
-from nplb.dataplane.relay.worker.tables import Worker
+from nplb.dataplane.relay.worker.state import Worker
 
 
 def main(argument: str) -> None:
-    """Run until control says stop. `argument` is a JSON object: `worker` (number), `control`
-    and `counters` (descriptors, owned by this process from now on), `fd_limit` (0: as many
-    as the system allows)."""
+    """Run until control says stop. `argument` is a JSON object: `worker` (number), `workers`
+    (how many there are), the descriptors `control`, `counters`, `affinity` and `access`,
+    owned by this process from now on, and `fd_limit` (0: as many as the system allows)."""
     options = json.loads(argument)
     # Whoever stops the group of processes stops control, and control says what is to be done.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
@@ -31,9 +34,9 @@ def main(argument: str) -> None:
     limit = min(int(options["fd_limit"]) or hard, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
-    shared = mmap.mmap(int(options["counters"]), FILE_BYTES)
-    counters = memoryview(shared).cast("Q")
-    os.close(int(options["counters"]))
+    counters = _map(int(options["counters"]), FILE_BYTES)
+    affinity = AffinityTable(_map(int(options["affinity"]), AFFINITY_BYTES))
+    access = AccessLog(int(options["access"]), counters)
     rng = Random()
     random = rng.random
 
@@ -44,10 +47,13 @@ def main(argument: str) -> None:
     channel = Channel(options, socket(fileno=int(options["control"])))
     worker = Worker(
         index=int(options["worker"]),
+        workers=int(options["workers"]),
         loop=loop,
         counters=counters,
         fd_limit=limit,
         draw=draw,
+        affinity=affinity,
+        access=access,
         log=channel.log,
         report_failure=channel.report_failure,
     )
@@ -59,6 +65,7 @@ def main(argument: str) -> None:
 
     beat()
     loop.each_tick.append(beat)
+    loop.each_tick.append(access.flush)
     counters[MAGIC] = LAYOUT
     channel.attach(worker)
     # Nothing below makes reference cycles, so the collector would only cost time.
@@ -67,3 +74,11 @@ def main(argument: str) -> None:
     gc.disable()
     loop.run()
     beat()
+    access.flush()
+
+
+def _map(fd: int, size: int) -> memoryview:
+    """Shared memory as 64-bit cells; closes the descriptor."""
+    shared = mmap.mmap(fd, size)
+    os.close(fd)
+    return memoryview(shared).cast("Q")

@@ -1,0 +1,86 @@
+"""The access log: one JSON line for each connection that ended, sent without ever waiting.
+
+Lines are gathered and sent to control once a tick. What control does not take in time is
+dropped and counted, and the next line says how many were.
+"""
+
+import json
+import os
+from time import time
+from typing import TYPE_CHECKING
+
+from nplb.dataplane.relay.counters import ACCESS_DROPPED
+
+if TYPE_CHECKING:
+    from nplb.dataplane.relay.worker.connection import Connection
+    from nplb.model.reasons import EndReason
+
+MAX_WAITING_BYTES = 1 << 20
+
+
+class AccessLog:
+    """Writes lines to a pipe. Owns its descriptor; -1 drops everything unseen."""
+
+    __slots__ = ("_counters", "_dropped", "_fd", "_waiting", "_waiting_bytes")
+
+    def __init__(self, fd: int, counters: memoryview) -> None:
+        self._fd = fd
+        self._counters = counters
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._dropped = 0
+        if fd >= 0:
+            os.set_blocking(fd, False)
+
+    def ended(self, conn: "Connection", reason: "EndReason") -> None:
+        """Note the end of a connection."""
+        if self._fd < 0:
+            return
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            self._dropped += 1
+            self._counters[ACCESS_DROPPED] += 1
+            return
+        now = conn.loop.now
+        backend, server = conn.backend, conn.server
+        line: dict[str, object] = {
+            "at": round(time(), 3),
+            "frontend": conn.frontend.name,
+            "client": join(conn.address),
+            "backend": join(backend.address) if backend is not None else None,
+            "reason": reason.value,
+            "bytes_in": conn.client.count,
+            "bytes_out": server.count if server is not None else 0,
+            "seconds": round(now - conn.accepted_at, 3),
+            "connect_seconds": round(conn.opened_at - conn.accepted_at, 3)
+            if conn.opened_at
+            else None,
+            "failed_backends": [join(b.address) for b in conn.tried],
+        }
+        if self._dropped:
+            line["dropped_before"] = self._dropped
+            self._dropped = 0
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+
+    def flush(self) -> None:
+        """Send what is waiting, as far as it is taken now."""
+        if not self._waiting:
+            return
+        data = b"".join(self._waiting)
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # nobody reads any more
+            self._fd = -1
+            sent = len(data)
+        rest = data[sent:]
+        self._waiting = [rest] if rest else []
+        self._waiting_bytes = len(rest)
+
+
+def join(address: tuple[object, ...]) -> str:
+    """An address as it is written."""
+    ip = str(address[0])
+    return f"[{ip}]:{address[1]}" if ":" in ip else f"{ip}:{address[1]}"

@@ -1,0 +1,83 @@
+"""What all connections of a worker share."""
+
+from _socket import SOCK_NONBLOCK, SOCK_STREAM
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nplb.dataplane.relay.counters import OPEN, PIPES
+from nplb.dataplane.relay.worker.loop import Loop
+from nplb.dataplane.relay.worker.pipes import PipePool
+from nplb.model.reasons import EndReason
+
+if TYPE_CHECKING:
+    from nplb.dataplane.relay.worker.accesslog import AccessLog
+    from nplb.dataplane.relay.worker.affinity import AffinityTable
+    from nplb.dataplane.relay.worker.frontend import Backend, Frontend
+
+
+class Worker:
+    """One worker's state. `log(level, event, text)` sends a line to control and never blocks;
+    `draw(n)` is a random number in 0..n-1; `workers` is how many share the edge's limits."""
+
+    __slots__ = (
+        "access",
+        "affinity",
+        "counters",
+        "draw",
+        "fd_limit",
+        "fixed_fds",
+        "frontends",
+        "index",
+        "log",
+        "loop",
+        "max_connections",
+        "open",
+        "pipes",
+        "report_failure",
+        "stream_type",
+        "workers",
+    )
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        workers: int,
+        loop: Loop,
+        counters: memoryview,
+        fd_limit: int,
+        draw: Callable[[int], int],
+        affinity: "AffinityTable",
+        access: "AccessLog",
+        log: Callable[[str, str, str], None],
+        report_failure: Callable[["Backend", EndReason], None],
+    ) -> None:
+        self.index = index
+        self.workers = workers
+        self.loop = loop
+        self.counters = counters
+        self.fd_limit = fd_limit
+        self.fixed_fds = 16
+        self.pipes = PipePool()
+        self.frontends: dict[int, Frontend] = {}
+        self.open = 0
+        self.max_connections = 0
+        self.draw = draw
+        self.affinity = affinity
+        self.access = access
+        self.log = log
+        self.report_failure = report_failure
+        self.stream_type = SOCK_STREAM | SOCK_NONBLOCK
+
+    def has_room(self) -> bool:
+        """Whether there are descriptors for one more connection, and for its bytes."""
+        return 2 * (self.open + 1 + self.pipes.held) + self.fixed_fds <= self.fd_limit
+
+    def share(self, limit: int) -> int:
+        """This worker's part of a limit that holds for the edge; 0 stays 0."""
+        return -(-limit // self.workers)
+
+    def show_gauges(self) -> None:
+        """Write to shared memory what is not a total."""
+        self.counters[OPEN] = self.open
+        self.counters[PIPES] = self.pipes.held
