@@ -196,3 +196,13 @@ def test_the_facts_of_this_host() -> None:
     assert facts.max_files > 0
     with as_ordinary_user():
         assert not read_host_facts().may_bind_low
+
+
+def test_no_color_is_honoured(place: Path) -> None:
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
+    args = ["check", "--file-only", "--config", path]
+    coloured = CliRunner().invoke(main, args, color=True, env={"NO_COLOR": None})
+    assert "\x1b[32mvalid\x1b[0m" in coloured.output
+    plain = CliRunner().invoke(main, args, color=True, env={"NO_COLOR": "1"})
+    assert "\x1b" not in plain.output
+    assert "\x1b" not in CliRunner().invoke(main, args).output
