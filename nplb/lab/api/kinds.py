@@ -5,6 +5,7 @@ Each mirrors `pkg/registry/core/<kind>/strategy.go` (or its group's), the defaul
 controller of this project can run into.
 """
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -22,7 +23,7 @@ from nplb.lab.api.names import (
     label_value_problems,
     qualified_name_problems,
 )
-from nplb.lab.api.service_validation import PROTOCOLS, non_special_ip
+from nplb.lab.api.service_validation import PROTOCOLS, special_ip_problems
 from nplb.lab.api.store import JsonObject
 from nplb.lab.api.strategy import Strategy
 
@@ -285,13 +286,20 @@ def _validate_endpoint(place: str, endpoint: JsonObject, type_: str) -> list[Fie
 
 
 def _validate_endpoint_ip(place: str, address: str, version: int) -> list[FieldError]:
+    problems = _endpoint_ip_problems(address, version)
+    return [invalid_value(place, address, text) for text in problems]
+
+
+@functools.lru_cache(maxsize=4096)
+def _endpoint_ip_problems(address: str, version: int) -> tuple[str, ...]:
+    """Remembered: a slice is written again and again with the same addresses."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         parsed = None
     if parsed is None or parsed.version != version:
-        return [invalid_value(place, address, f"must be a valid IPv{version} address")]
-    return non_special_ip(place, address)
+        return (f"must be a valid IPv{version} address",)
+    return tuple(special_ip_problems(address))
 
 
 def _validate_endpoint_port(place: str, port: JsonObject, names: set[str]) -> list[FieldError]:
@@ -354,10 +362,10 @@ class EndpointsStrategy(Strategy):
                 for index, address in enumerate(subset.get(name, ())):
                     place = f"subsets[{number}].{name}[{index}].ip"
                     try:
-                        found += non_special_ip(place, address["ip"])
+                        problems = special_ip_problems(address["ip"])
                     except ValueError:
-                        detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-                        found.append(invalid_value(place, address["ip"], detail))
+                        problems = ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+                    found += [invalid_value(place, address["ip"], text) for text in problems]
         return found
 
 

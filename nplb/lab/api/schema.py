@@ -19,7 +19,8 @@ follow decoding (wrong types, unknown fields, zero values dropped as Go drops th
 merge, field ownership and the OpenAPI documents.
 """
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -51,12 +52,20 @@ class Type:
     keys: tuple[str, ...] = ()
     merges: bool = False
     merge_key: str = ""
+    _decoder: "Decoder | None" = field(default=None, init=False)
 
     @property
     def element(self) -> "Type":
         """The type of a list's or a map's elements."""
         assert self.item is not None
         return self.item
+
+    @property
+    def decoder(self) -> "Decoder":
+        """Reads a raw value of this type; made once."""
+        if self._decoder is None:
+            self._decoder = _decoder(self)
+        return self._decoder
 
     @property
     def go_name(self) -> str:
@@ -82,7 +91,36 @@ class Field:
 
 
 class DecodeError(Exception):
-    """A value of the wrong type, in the words of Go's JSON decoder."""
+    """A value of the wrong type, in the words of Go's JSON decoder: which value, where, and the
+    type that stands there. The place is put together on the way out: `owner` is the innermost
+    struct, `path` the fields down to it, without indexes."""
+
+    def __init__(self, value: Any, type_: Type) -> None:
+        super().__init__()
+        self.value = value
+        self.type = type_
+        self.owner = ""
+        self.path = ""
+
+    def inside(self, owner: str, field_name: str) -> None:
+        """Say that the value stood in this field of this struct."""
+        self.owner = self.owner or owner
+        self.path = f"{field_name}.{self.path}" if self.path else field_name
+
+    def __str__(self) -> str:
+        match self.value:
+            case bool():
+                what = "bool"
+            case str():
+                what = "string"
+            case int() | float():
+                what = f"number {self.value}" if self.type.name in INT_BOUNDS else "number"
+            case list():
+                what = "array"
+            case _:
+                what = "object"
+        where = f"Go struct field {self.owner}.{self.path}" if self.path else "Go value"
+        return f"json: cannot unmarshal {what} into {where} of type {self.type.go_name}"
 
 
 class Schema:
@@ -150,6 +188,26 @@ class Schema:
         return self._named(spelled)
 
 
+class Reading:
+    """What one decoding carries along: the unknown fields found so far, by their paths from the
+    struct under way, and whether only given fields count (`sparse`)."""
+
+    __slots__ = ("sparse", "unknown")
+
+    def __init__(self, unknown: list[str], sparse: bool) -> None:
+        self.unknown = unknown
+        self.sparse = sparse
+
+    def prefix(self, start: int, name: str) -> None:
+        """Put what contains them in front of the unknown fields found since `start`."""
+        for index in range(start, len(self.unknown)):
+            path = self.unknown[index]
+            self.unknown[index] = f"{name}{path}" if path[0] == "[" else f"{name}.{path}"
+
+
+Decoder = Callable[[Any, Reading], Any]
+
+
 def decode(
     struct: Type, value: Any, unknown: list[str] | None = None, *, sparse: bool = False
 ) -> dict[str, Any]:
@@ -159,8 +217,9 @@ def decode(
     `sparse` keeps exactly the fields that were given, as for an applied configuration.
     Raises DecodeError for a value of the wrong type.
     """
-    decoder = _Decoder([] if unknown is None else unknown, sparse)
-    decoded: dict[str, Any] = decoder.struct(struct, value, struct.name, "", "")
+    decoded: dict[str, Any] = struct.decoder(
+        value, Reading([] if unknown is None else unknown, sparse)
+    )
     return decoded
 
 
@@ -169,117 +228,132 @@ def zero(struct: Type) -> dict[str, Any]:
     return decode(struct, {})
 
 
-class _Decoder:
-    """Carries the list of unknown fields. `owner` is the innermost struct's name, `path` the
-    fields so far without indexes (as Go's errors have it), `place` the same with them."""
+def _decoder(type_: Type) -> Decoder:
+    match type_.shape:
+        case Shape.STRUCT:
+            return _struct_decoder(type_)
+        case Shape.LIST:
+            return _list_decoder(type_)
+        case Shape.MAP:
+            return _map_decoder(type_)
+        case Shape.SCALAR:
+            return _scalar_decoder(type_)
 
-    def __init__(self, unknown: list[str], sparse: bool) -> None:
-        self.unknown = unknown
-        self.sparse = sparse
 
-    def struct(self, struct: Type, value: Any, owner: str, path: str, place: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise _mismatch(value, struct, owner, path)
-        for name in value:
-            if name not in struct.fields:
-                self.unknown.append(f"{place}.{name}" if place else name)
+def _struct_decoder(struct: Type) -> Decoder:
+    name_of_struct, known = struct.name, struct.fields.keys()
+    plan = [
+        (declared.name, declared.type.decoder, _drops_zero(declared), _absent(declared))
+        for declared in struct.fields.values()
+    ]
+
+    def read(value: Any, reading: Reading) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise DecodeError(value, struct)
+        unknown = reading.unknown
+        if not value.keys() <= known:
+            unknown.extend(name for name in value if name not in known)
         decoded: dict[str, Any] = {}
-        for name, declared in struct.fields.items():
+        for name, decoder, drops_zero, absent in plan:
             given = value.get(name)
-            inner = f"{path}.{name}" if path else name
-            where = f"{place}.{name}" if place else name
             if given is None:
-                self._absent(declared, decoded)
+                if absent is not None and not reading.sparse:
+                    decoded[name] = absent()
                 continue
-            result = self.value(declared.type, given, struct.name, inner, where)
-            keeps_zero = declared.pointer or declared.always or self.sparse
-            if keeps_zero or not _is_zero(declared.type, result):
+            before = len(unknown)
+            try:
+                result = decoder(given, reading)
+            except DecodeError as error:
+                error.inside(name_of_struct, name)
+                raise
+            if len(unknown) > before:
+                reading.prefix(before, name)
+            if result or not drops_zero or reading.sparse:
                 decoded[name] = result
         return decoded
 
-    def _absent(self, declared: Field, decoded: dict[str, Any]) -> None:
-        """What Go encodes for a field that was not given."""
-        type_ = declared.type
-        if declared.pointer or self.sparse:
-            return
-        if type_.shape is Shape.STRUCT:
-            decoded[declared.name] = zero(type_)
-        elif type_.shape is Shape.SCALAR and type_.name == "Time":
-            decoded[declared.name] = None
-        elif declared.always:
-            decoded[declared.name] = ZERO.get(type_.name)
-
-    def value(self, type_: Type, value: Any, owner: str, path: str, place: str) -> Any:
-        match type_.shape:
-            case Shape.STRUCT:
-                return self.struct(type_, value, owner, path, place)
-            case Shape.LIST:
-                if not isinstance(value, list):
-                    raise _mismatch(value, type_, owner, path)
-                element = type_.element
-                return [
-                    self._element(element, item, owner, path, f"{place}[{index}]")
-                    for index, item in enumerate(value)
-                ]
-            case Shape.MAP:
-                if not isinstance(value, dict):
-                    raise _mismatch(value, type_, owner, path)
-                element = type_.element
-                # Go encodes maps with their keys sorted.
-                return {
-                    key: self._element(element, value[key], owner, path, f"{place}.{key}")
-                    for key in sorted(value)
-                }
-            case Shape.SCALAR:
-                return _scalar(type_, value, owner, path)
-
-    def _element(self, type_: Type, value: Any, owner: str, path: str, place: str) -> Any:
-        if value is None:
-            if type_.shape is Shape.STRUCT:
-                return {} if self.sparse else zero(type_)
-            return ZERO.get(type_.name)
-        return self.value(type_, value, owner, path, place)
+    return read
 
 
-def _is_zero(type_: Type, value: Any) -> bool:
-    """Whether Go's omitempty drops this value."""
-    if type_.shape is Shape.STRUCT:
+def _drops_zero(declared: Field) -> bool:
+    """Whether Go's omitempty drops the zero value of this field."""
+    if declared.pointer or declared.always or declared.type.shape is Shape.STRUCT:
         return False
-    if type_.shape in (Shape.LIST, Shape.MAP):
-        return not value
-    return type_.name in ZERO and value == ZERO[type_.name]
+    return declared.type.shape is not Shape.SCALAR or declared.type.name in ZERO
 
 
-def _scalar(type_: Type, value: Any, owner: str, path: str) -> Any:
+def _absent(declared: Field) -> Callable[[], Any] | None:
+    """What Go encodes for a field that was not given, None for nothing."""
+    type_ = declared.type
+    if declared.pointer:
+        return None
+    if type_.shape is Shape.STRUCT:
+        template = zero(type_)
+        return (lambda: copy.deepcopy(template)) if template else dict
+    if type_.name == "Time" and type_.shape is Shape.SCALAR:
+        return lambda: None
+    if declared.always:
+        value = ZERO.get(type_.name)
+        return lambda: value
+    return None
+
+
+def _list_decoder(type_: Type) -> Decoder:
+    element = type_.element
+    decoder = element.decoder
+
+    def read(value: Any, reading: Reading) -> list[Any]:
+        if type(value) is not list:
+            raise DecodeError(value, type_)
+        unknown = reading.unknown
+        decoded: list[Any] = []
+        for index, item in enumerate(value):
+            before = len(unknown)
+            decoded.append(_none(element) if item is None else decoder(item, reading))
+            if len(unknown) > before:
+                reading.prefix(before, f"[{index}]")
+        return decoded
+
+    return read
+
+
+def _map_decoder(type_: Type) -> Decoder:
+    element = type_.element
+    decoder = element.decoder
+
+    def read(value: Any, reading: Reading) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise DecodeError(value, type_)
+        # Go encodes maps with their keys sorted.
+        return {
+            key: _none(element) if value[key] is None else decoder(value[key], reading)
+            for key in sorted(value)
+        }
+
+    return read
+
+
+def _none(element: Type) -> Any:
+    """What a null among the elements of a list or map becomes."""
+    return zero(element) if element.shape is Shape.STRUCT else ZERO.get(element.name)
+
+
+def _scalar_decoder(type_: Type) -> Decoder:
     name = type_.name
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    match name:
-        case "string" | "Time":
-            good = isinstance(value, str)
-        case "int32" | "int64":
-            good = isinstance(value, int) and is_number and abs(value) < INT_BOUNDS[name]
-        case "bool":
-            good = isinstance(value, bool)
-        case "intstr":
-            good = isinstance(value, str) or (isinstance(value, int) and is_number)
-        case _:
-            good = True
-    if not good:
-        raise _mismatch(value, type_, owner, path)
-    return value
+    if name == "any":
+        return lambda value, _reading: value
+    bound = INT_BOUNDS.get(name, INT_BOUNDS["int32"])
+    wanted: tuple[type, ...] = {
+        "bool": (bool,),
+        "int32": (int,),
+        "int64": (int,),
+        "intstr": (str, int),
+    }.get(name, (str,))
 
+    def read(value: Any, _reading: Reading) -> Any:
+        kind = type(value)  # not isinstance: a bool is an int
+        if kind not in wanted or (kind is int and not -bound <= value < bound):
+            raise DecodeError(value, type_)
+        return value
 
-def _mismatch(value: Any, type_: Type, owner: str, path: str) -> DecodeError:
-    match value:
-        case bool():
-            what = "bool"
-        case str():
-            what = "string"
-        case int() | float():
-            what = f"number {value}" if type_.name in INT_BOUNDS else "number"
-        case list():
-            what = "array"
-        case _:
-            what = "object"
-    where = f"Go struct field {owner}.{path}" if path else "Go value"
-    return DecodeError(f"json: cannot unmarshal {what} into {where} of type {type_.go_name}")
+    return read

@@ -303,28 +303,24 @@ def validate_service_status(object_: JsonObject) -> list[FieldError]:
 
 
 def _validate_external_ip(place: str, address: str) -> list[FieldError]:
-    if not _is_ip(address):
-        return [invalid_value(place, address, _BAD_IP)]
-    return non_special_ip(place, address)
+    problems = special_ip_problems(address) if _is_ip(address) else [_BAD_IP]
+    return [invalid_value(place, address, text) for text in problems]
 
 
-def non_special_ip(place: str, address: str) -> list[FieldError]:
-    """`ValidateEndpointIP`: what no endpoint and no external IP may be."""
+def special_ip_problems(address: str) -> list[str]:
+    """`ValidateEndpointIP`: what no endpoint and no external IP may be. Raises ValueError for
+    what is no address."""
     number = ipaddress.ip_address(address)
-    found: list[FieldError] = []
+    found: list[str] = []
     if number.is_unspecified:
-        found.append(invalid_value(place, address, "may not be unspecified (0.0.0.0 or ::)"))
+        found.append("may not be unspecified (0.0.0.0 or ::)")
     if number.is_loopback:
-        detail = "may not be in the loopback range (127.0.0.0/8, ::1/128)"
-        found.append(invalid_value(place, address, detail))
+        found.append("may not be in the loopback range (127.0.0.0/8, ::1/128)")
     if number.is_link_local:
-        detail = "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
-        found.append(invalid_value(place, address, detail))
-    if number.is_multicast:
+        found.append("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if number.is_multicast and (number.version == 6 or str(number).startswith("224.0.0.")):
         low = "224.0.0.0/24" if number.version == 4 else "ff02::/10"
-        if number.version == 6 or str(number).startswith("224.0.0."):
-            detail = f"may not be in the link-local multicast range ({low})"
-            found.append(invalid_value(place, address, detail))
+        found.append(f"may not be in the link-local multicast range ({low})")
     return found
 
 
