@@ -14,7 +14,7 @@ class Origin(StrEnum):
 
     CHOSEN = "chosen"  # the Service asks for it
     DRAWN = "drawn"  # one of a set, which only the draw will tell
-    SHARED = "shared"  # another port of the Service has it, with another protocol
+    SHARED = "shared"  # another port of the Service draws or asks for it
     KEPT = "kept"  # the Service has it already
     NONE = "none"  # it gets none
 
@@ -47,7 +47,8 @@ def port_outcomes(
     found: list[PortOutcome] = []
     for before, after in zip(asked.ports, given.ports, strict=True):
         number = after.node_port
-        origin = _origin(before.node_port, number, had, seen)
+        drawn = number in scratch.draws and number not in seen
+        origin = _origin(before.node_port, number, had, drawn=drawn)
         seen.add(number)
         found.append(_outcome(after.name, after.port, after.protocol, origin, number, scratch))
     return tuple(found)
@@ -61,18 +62,18 @@ def health_check_outcome(
     if not number:
         return None
     had = (old.health_check_node_port,) if old is not None else ()
-    origin = _origin(asked.health_check_node_port, number, had, ())
+    origin = _origin(asked.health_check_node_port, number, had, drawn=True)
     return _outcome("health check", 0, Protocol.TCP, origin, number, scratch)
 
 
-def _origin(asked: int, number: int, had: Collection[int], seen: Collection[int]) -> Origin:
+def _origin(asked: int, number: int, had: Collection[int], *, drawn: bool) -> Origin:
     if not number:
         return Origin.NONE
     if number in had:
         return Origin.KEPT
     if asked:
         return Origin.CHOSEN
-    return Origin.SHARED if number in seen else Origin.DRAWN
+    return Origin.DRAWN if drawn else Origin.SHARED
 
 
 def _outcome(

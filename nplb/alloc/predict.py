@@ -98,13 +98,13 @@ class Batch:
             else:
                 change = begin_create(self.scratch, service)
         except Refused as refused:
-            return self.refuse(service, refused)
+            return self._refuse(service.key, refused)
         with change:
             refused_late = review(change.service) if review is not None else None
             if refused_late is None and old is not None and not updates:
                 refused_late = already_exists(service.key)
             if refused_late is not None:
-                return self.refuse(service, refused_late)
+                return self._refuse(service.key, refused_late)
             change.commit()
         return self.accept(service, old if updates else None, change.service)
 
@@ -119,21 +119,38 @@ class Batch:
             health_check=health_check_outcome(asked, old, given, self.scratch),
         )
 
-    def refuse(self, service: Service, refused: Refused) -> Prediction:
-        """The answer for a Service that the API server would not take."""
+    def refuse(
+        self,
+        service: ServiceKey,
+        *,
+        code: int,
+        reason: str,
+        message: str,
+        refused: Refused | None = None,
+    ) -> Prediction:
+        """The answer for a Service that the API server would not take, in its words. `refused`
+        is given when it is about numbers."""
         return Prediction(
-            service=service.key,
+            service=service,
             accepted=False,
-            code=refused.code,
-            reason=refused.reason,
-            message=refused.api_message("Service", service.key.name),
-            hint=self._hint(service, refused),
+            code=code,
+            reason=reason,
+            message=message,
+            hint=self._hint(service, reason, refused.bad_value if refused is not None else None),
         )
 
-    def _hint(self, service: Service, refused: Refused) -> str:
-        if refused.reason == "AlreadyExists":
+    def _refuse(self, service: ServiceKey, refused: Refused) -> Prediction:
+        return self.refuse(
+            service,
+            code=refused.code,
+            reason=refused.reason,
+            message=refused.api_message("Service", service.name),
+            refused=refused,
+        )
+
+    def _hint(self, service: ServiceKey, reason: str, number: int | None) -> str:
+        if reason == "AlreadyExists":
             return "it exists; ask what an update would do instead"
-        number = refused.bad_value
         if number is None:
             return ""
         port_range = self._ledger.port_range
@@ -142,7 +159,7 @@ class Batch:
             return f"numbers to choose by hand are {span}"
         holders = self._ledger.holders(number)
         if holders:
-            own = all(holder.service == service.key for holder in holders)
+            own = all(holder.service == service for holder in holders)
             who = " and ".join(holder_text(holder) for holder in holders)
             return f"{number} is held by {'this Service itself, ' if own else ''}{who}"
         for key, other in self._sent.items():
@@ -150,7 +167,9 @@ class Batch:
                 number == port.node_port for port in other.ports
             ):
                 return f"{number} is taken by {key.short}, which comes before it"
-        return ""
+        if self.scratch.may_be_had(number):
+            return f"this Service itself asks for {number} more than once"
+        return f"the draws before it leave no number in the band of {number}"
 
 
 def already_exists(key: ServiceKey) -> Refused:

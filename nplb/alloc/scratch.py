@@ -71,14 +71,12 @@ class Scratch(PortAllocator):
     def allocate(self, port: int) -> None:
         """Take one number. Raises PortNotInRange or PortAllocated, the latter also when earlier
         draws must have used up the band that it is in."""
-        if port in self.port_range and not self.has(port):
-            band = Band.STATIC if port in self.port_range.static else Band.DYNAMIC
-            unknown = self._unknown(band)
-            if unknown:
-                clear = self._clear(band).bit_count()
-                if clear <= unknown:
-                    raise PortAllocated
-                self.chances[port] = unknown / clear
+        if self.may_be_had(port):
+            band = self._band(port)
+            if unknown := self._unknown(band):
+                self.chances[port] = unknown / self._clear(band).bit_count()
+        elif port in self.port_range:
+            raise PortAllocated
         super().allocate(port)
 
     def allocate_next(self) -> int:
@@ -104,9 +102,19 @@ class Scratch(PortAllocator):
             return True
         return super().release(port)
 
+    def may_be_had(self, port: int) -> bool:
+        """Whether a request for this number would be accepted now."""
+        if port not in self.port_range or self.has(port):
+            return False
+        band = self._band(port)
+        return self._clear(band).bit_count() > self._unknown(band)
+
     def free_numbers(self, band: Band) -> tuple[int, ...]:
         """The free numbers of a band, in order."""
         return tuple(self.port_range.base + i for i in set_bits(self._clear(band)))
+
+    def _band(self, port: int) -> Band:
+        return Band.STATIC if port in self.port_range.static else Band.DYNAMIC
 
     def _unknown(self, band: Band) -> int:
         return Counter(self._floating.values())[band] if self._floating else 0

@@ -12,7 +12,7 @@ from nplb.alloc.errors import Refused
 from nplb.alloc.services import Change, begin_create, begin_update, release
 from nplb.lab.api import errors
 from nplb.lab.api.clusterips import AddressError, ClusterIPs
-from nplb.lab.api.errors import ApiError, FieldError, invalid_value
+from nplb.lab.api.errors import ApiError, FieldError, invalid_value, required
 from nplb.lab.api.names import dns_label_problems
 from nplb.lab.api.registry import Resource
 from nplb.lab.api.service_validation import (
@@ -83,7 +83,11 @@ class ServiceStrategy(Strategy):
     def begin_create(self, object_: JsonObject, *, dry_run: bool) -> Allocation:
         """Families, then addresses, then ports, as `allocServiceNodePorts` follows them."""
         spec = object_["spec"]
-        name = object_["metadata"]["name"]
+        name = object_["metadata"].get("name", "")
+        if not name:
+            # `preAllocIPs`: a name is wanted before anything is taken in it.
+            nameless = required("metadata.name", "name or generateName is required")
+            raise errors.invalid("Service", name, [nameless])
         _init_families(name, spec)
         addresses = self._allocate_addresses(name, spec, dry_run=dry_run)
         try:
