@@ -10,6 +10,10 @@ access     who may ask: the Host header, later tokens
 errors     every error answer as JSON
 health     /livez, /readyz, /healthz
 pages      making heavy answers in a thread, with compression
-api        /api/v1/...: status and decisions
+api        /api/v1/...: what runs, as JSON
+details    one frontend, one node, one cluster's ports
+board      a status in the compact form that the dashboard draws
+stream     boards and decisions as server-sent events
+static     the dashboard's files
 render     frozen dataclasses as JSON
 """

@@ -12,9 +12,11 @@ from functools import partial
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from nplb.aio.tasks import TaskOwner
 from nplb.model.errors import HostError, HostPermissionError
 from nplb.model.keys import Address
 from nplb.model.status import Status
+from nplb.observe.history import STEP_SECONDS, History
 from nplb.observe.journal import Journal
 from nplb.observe.metrics import MetricsPage
 from nplb.web.access import host_check
@@ -23,6 +25,8 @@ from nplb.web.errors import errors_as_json
 from nplb.web.guard import Guards
 from nplb.web.health import Health
 from nplb.web.pages import Pages
+from nplb.web.static import Static
+from nplb.web.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,8 @@ class AdminServer:
         self._server: asyncio.Server | None = None
         self._metrics = MetricsPage(decisions=(lambda: journal.counts) if journal else None)
         self._address = listen
+        self._tasks = TaskOwner("web")
+        self._history = History()
 
     @property
     def address(self) -> Address:
@@ -80,7 +86,8 @@ class AdminServer:
         sock = _bind(self._listen)
         name = sock.getsockname()
         self._address = Address(self._listen.ip, name[1])
-        self._pages = Pages()
+        pages = Pages()
+        stream = Stream(self._status, self._journal, self._tasks)
         app = web.Application(
             middlewares=[
                 _tell(self._guards),
@@ -90,8 +97,16 @@ class AdminServer:
             client_max_size=1 << 20,
         )
         app.add_routes(Health(self._status).routes())
-        app.add_routes(Api(self._status, self._journal, self._pages).routes())
-        app.add_routes([web.get("/metrics", self._serve_metrics)])
+        api = Api(
+            status=self._status,
+            journal=self._journal,
+            pages=pages,
+            stream=stream,
+            history=self._history,
+        )
+        app.add_routes(api.routes())
+        app.add_routes(Static().routes())
+        app.add_routes([web.get("/metrics", partial(self._serve_metrics, pages))])
         app.on_response_prepare.append(_add_headers)
         self._runner = web.AppRunner(
             app,
@@ -105,7 +120,18 @@ class AdminServer:
         self._server = await asyncio.get_running_loop().create_server(
             self._guards.wrap(self._runner.server), sock=sock, backlog=64
         )
+        self._tasks.spawn(self._sample(), "history")
         log.info("admin server: %s", self.url)
+
+    async def _sample(self) -> None:
+        """Keep the last hour."""
+        while True:
+            try:
+                status = self._status()
+                self._history.observe(status.now, status.traffic)
+            except Exception:
+                log.exception("taking a sample of the traffic failed")
+            await asyncio.sleep(STEP_SECONDS)
 
     async def stop(self) -> None:
         """Stop listening and end every connection. Safe to call twice."""
@@ -113,6 +139,7 @@ class AdminServer:
         self._server = self._runner = None
         if server is not None:
             server.close()
+        await self._tasks.close()
         if runner is not None:
             await runner.cleanup()
         self._guards.abort_all()
@@ -121,10 +148,10 @@ class AdminServer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), STOP_SECONDS)
 
-    async def _serve_metrics(self, request: web.Request) -> web.Response:
+    async def _serve_metrics(self, pages: Pages, request: web.Request) -> web.Response:
         accept = request.headers.get("Accept", "")
         page = partial(self._metrics.render, self._status(), accept)
-        return await self._pages.answer(request, page)
+        return await pages.answer(request, page)
 
 
 def _tell(guards: Guards) -> Middleware:

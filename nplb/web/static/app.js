@@ -1,0 +1,111 @@
+// Boot: the store, the theme, the router. A page is {element, update(), close()}.
+
+import { fill, h, duration, clock } from "./dom.js";
+import { Store } from "./store.js";
+import { overview } from "./overview.js";
+import { services } from "./matrix.js";
+import { service } from "./service.js";
+import { node, nodes } from "./node.js";
+import { ports } from "./ports.js";
+import { timeline } from "./timeline.js";
+
+const pages = { "": overview, services, service, nodes, node, ports, timeline };
+const titles = { "": "Overview", services: "Services", service: "Service", nodes: "Nodes", node: "Node", ports: "Ports", timeline: "Timeline" };
+const parents = { service: "services", node: "nodes" };
+const store = new Store();
+const main = document.getElementById("main");
+let page = null;
+let shown = null;
+
+function route() {
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...rest] = path.split("/");
+  const args = rest.map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  return { name: name in pages ? name : "", args, query: new URLSearchParams(query ?? "") };
+}
+
+function show() {
+  if (!store.board) return;
+  const { name, args, query } = route();
+  page?.close?.();
+  try {
+    page = pages[name](store, args, query);
+  } catch (error) {
+    page = { element: h("p", { class: "hint" }, `This page could not be drawn: ${error.message}`) };
+    console.error(error);
+  }
+  fill(main, page.element);
+  page.update?.();
+  document.title = `${args.length ? `${args.at(-1)} · ` : ""}${titles[name]} · nplb`;
+  for (const link of document.querySelectorAll("#nav a")) {
+    const target = link.getAttribute("href").replace(/^#\/?/, "");
+    if (target === (parents[name] ?? name)) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (shown !== null && shown !== location.hash) {
+    window.scrollTo(0, 0);
+    main.focus({ preventScroll: true });
+  }
+  shown = location.hash;
+}
+
+function showState() {
+  const live = document.getElementById("live");
+  live.dataset.state = store.state;
+  const text = { live: "live", stale: "stale", connecting: "connecting" }[store.state];
+  if (live.textContent !== text) live.textContent = text;
+  const banner = document.getElementById("stale");
+  const stale = store.state === "stale";
+  banner.hidden = !stale;
+  document.body.classList.toggle("is-stale", stale);
+  if (stale) {
+    const text = `No news from nplb for ${duration((Date.now() - store.seenAt) / 1000)}. What you see is from ${clock(store.board.at)}; trying to reconnect.`;
+    if (banner.textContent !== text) banner.textContent = text;
+  }
+}
+
+function showFoot() {
+  const o = store.board.overview;
+  fill(document.getElementById("foot"),
+    h("span", null, `nplb ${o.version}`), h("span", null, `up ${duration(o.now - o.started_at)}`),
+    h("span", null, o.config_path), h("span", null, `plan ${o.plan}, ${o.passes} passes`),
+    h("a", { href: "api/v1/openapi.json" }, "API"), h("a", { href: "metrics" }, "Metrics"));
+}
+
+const themes = window.matchMedia("(prefers-color-scheme: dark)");
+function applyTheme() {
+  let chosen = null;
+  try { chosen = localStorage.getItem("nplb-theme"); } catch { /* storage is off */ }
+  document.documentElement.dataset.theme = chosen ?? (themes.matches ? "dark" : "light");
+}
+function switchTheme() {
+  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  try { localStorage.setItem("nplb-theme", next); } catch { /* storage is off */ }
+  document.documentElement.dataset.theme = next;
+  show();
+}
+applyTheme();
+themes.addEventListener("change", () => { applyTheme(); show(); });
+document.getElementById("theme").addEventListener("click", switchTheme);
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.key === "t") switchTheme();
+  else if (event.key === "/") {
+    const search = main.querySelector("input[type=search]");
+    if (search) { event.preventDefault(); search.focus(); }
+  } else if ("12345".includes(event.key)) {
+    location.hash = document.querySelectorAll("#nav a")[Number(event.key) - 1].getAttribute("href");
+  }
+});
+
+window.addEventListener("hashchange", show);
+store.addEventListener("board", () => {
+  if (page) page.update?.();
+  else show();
+  showFoot();
+});
+store.addEventListener("decisions", () => page?.update?.());
+store.addEventListener("state", showState);
+showState();
+store.start();
