@@ -11,6 +11,7 @@ slices and watch over nodes, and faults. Everything runs on the event loop that 
 
 import asyncio
 import random
+import re
 import secrets
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from nplb.lab.addresses import PodPool, parse_network
 from nplb.lab.api.server import ApiServer
 from nplb.lab.apply import apply_objects, read_objects
 from nplb.lab.clusterips import ClusterIps
+from nplb.lab.control import PREFIX, make_control
 from nplb.lab.endpointslices import EndpointSlices
 from nplb.lab.faults import Faults
 from nplb.lab.kubeconfig import Access, remove_kubeconfig, write_kubeconfig
@@ -36,7 +38,7 @@ from nplb.lab.timing import Timing
 from nplb.lab.view import CLUSTER, ClusterView
 from nplb.lab.workloads import Workloads
 from nplb.model.cluster import Service
-from nplb.model.errors import ConfigurationError
+from nplb.model.errors import ConfigurationError, HostError
 from nplb.model.keys import Address, ServiceKey
 
 NETWORK = "127.0.1.0/24"
@@ -44,6 +46,7 @@ POD_NETWORK = "10.244.0.0/16"
 SERVICE_NETWORK = "10.96.0.0/16"
 NODE_PORT_RANGE = "30000-32767"
 POLL_SECONDS = 0.01
+_NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 class Lab:
@@ -52,8 +55,8 @@ class Lab:
     `network` is where the nodes are (node-1 at its first address), `pod_network` and
     `service_network` what the API shows, served at their twins on loopback. `nodes=0` is the API
     server alone, without a controller. `kubeconfig` None writes it to a temporary directory.
-    `manifests` are files applied at start. Raises ConfigurationError for a network that makes no
-    sense.
+    `manifests` are files applied at start. kubectl sends a token over `tls` only. Raises
+    ConfigurationError for a network that makes no sense.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Lab:
         port: int = 0,
         kubeconfig: Path | None = None,
         manifests: Sequence[Path] = (),
+        tls: bool = True,
         timing: Timing | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -89,6 +93,7 @@ class Lab:
             service_cidr=str(services),
             rng=self._rng,
             token=secrets.token_urlsafe(24),
+            tls=tls,
         )
         self._pool = PodPool(pods)
         self._directory = Directory()
@@ -110,18 +115,28 @@ class Lab:
             self._view, loop=loop, resolve=self._directory.resolve, rng=self._rng
         )
         self.faults = Faults(loop, LabTargets(self.api, self._machines))
+        self.api.add_aside(PREFIX, make_control(self))
         self._started = True
         try:
             await self.api.start(self._host, self._port)
             self._view.start()
             for _ in range(self._wanted_nodes):
                 await self.add_node()
+            self._require_addresses()
             for path in self._manifests:
                 apply_objects(self.api, read_objects(path))
             self._write_kubeconfig()
         except BaseException:
             await self.stop()
             raise
+
+    def _require_addresses(self) -> None:
+        """Two labs on one network would fight for every port: the second one does not begin."""
+        if self.problems:
+            raise HostError(
+                f"the lab's nodes cannot listen on {'; '.join(self.problems)}. Does another lab "
+                "run? Choose another network with --network"
+            )
 
     async def stop(self) -> None:
         """Stop everything, and remove the kubeconfig. Safe to call twice."""
@@ -165,7 +180,7 @@ class Lab:
         self._cluster_ips.start()
 
     def _access(self) -> Access:
-        return Access(url=self.api.url, token=self.api.token)
+        return Access(url=self.api.url, token=self.api.token, ca_pem=self.api.ca_pem)
 
     def _write_kubeconfig(self) -> None:
         if self._given_kubeconfig is None:
@@ -192,6 +207,10 @@ class Lab:
         index = len(self._machines) + 1
         self._check_node_count(index)
         name = name or f"node-{index}"
+        if not _NODE_NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{name!r} is no name for a node: lower case letters, digits, '-' and '.'"
+            )
         if name in self._machines:
             raise ConfigurationError(f"there is a node {name} already")
         machine = Machine(
@@ -230,6 +249,11 @@ class Lab:
         """Create or change every object of a YAML text. Returns `service/web created` and the
         like. Raises YamlError, ApiError."""
         return apply_objects(self.api, read_objects(text, file=file))
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """Every Service, sorted by namespace and name."""
+        return self._view.services()
 
     def service(self, name: str) -> Service:
         """A Service, of `namespace/name` or a name in `default`. Raises KeyError."""

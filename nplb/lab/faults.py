@@ -23,7 +23,8 @@ NODE, POD, API = "node", "pod", "api"
 FLAP_SECONDS = 5.0
 DRAIN_SECONDS = 30.0
 SLOW_SECONDS = 0.2
-API_RESTART_SECONDS = 3.0
+API_DOWN_SECONDS = 10.0
+API_RESTART_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,13 @@ class Kind:
     what: str
     argument: float | None = None
     momentary: bool = False
+
+    @property
+    def usage(self) -> str:
+        """How it is written: `slow[=200ms]`."""
+        if self.argument is None:
+            return self.name
+        return f"{self.name}[={show_duration(self.argument)}]"
 
 
 def _catalogue(*kinds: Kind) -> Mapping[str, Kind]:
@@ -75,16 +83,23 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = {
         Kind(name="silent", what="its address drops everything, and nobody notices"),
     ),
     API: _catalogue(
-        Kind(name="hang", what="takes requests and answers none; watches stand still"),
+        Kind(name="hang", what="takes requests and answers none"),
+        Kind(
+            name="down",
+            what="refuses connections for that long, and cuts open ones",
+            argument=API_DOWN_SECONDS,
+        ),
         Kind(
             name="restart",
             what="down for that long; then every earlier resourceVersion is too old (410)",
             argument=API_RESTART_SECONDS,
         ),
-        Kind(name="html", what="answers 502 with a page of HTML, as a proxy in front would"),
-        Kind(name="throttle", what="answers 429 with Retry-After"),
+        Kind(name="bad-gateway", what="answers 502 with a page of HTML, as a proxy would"),
+        Kind(name="too-many-requests", what="answers 429 with Retry-After"),
         Kind(name="unauthorized", what="answers 401 to every token"),
-        Kind(name="stall", what="watches stay open and bring nothing"),
+        Kind(name="internal-error", what="answers 500"),
+        Kind(name="stall", what="watches stay open and bring nothing, not even their end"),
+        Kind(name="cut", what="breaks every watch off in the middle of a line", momentary=True),
     ),
 }
 
@@ -139,8 +154,11 @@ class Targets(Protocol):
     def set_pod(self, key: tuple[str, str], *, ready: bool, silent: bool) -> None:
         """Make a pod be so."""
 
-    def set_api_fault(self, name: str, on: bool, argument: float | None) -> None:
-        """Turn a fault of the API server on or off."""
+    def begin_api_fault(self, name: str, seconds: float | None) -> None:
+        """Turn a fault of the API server on."""
+
+    def end_api_fault(self, name: str) -> None:
+        """Turn it off."""
 
 
 class _Active:
@@ -193,7 +211,10 @@ class Faults:
         )
         log.info("fault on: %s", fault)
         if kind.momentary:
-            self._targets.crash_pod(_pod_key(target))
+            if target == API:
+                self._targets.begin_api_fault(fault.name, None)
+            else:
+                self._targets.crash_pod(_pod_key(target))
             return fault
         active = self._active[target, kind.name] = _Active(fault)
         try:
@@ -230,10 +251,10 @@ class Faults:
         fault = active.fault
         kind, _, name = fault.target.partition("/")
         if kind == API:
-            self._targets.set_api_fault(fault.name, True, fault.argument)
-            if fault.name == "restart":
+            self._targets.begin_api_fault(fault.name, fault.argument)
+            if fault.argument is not None:
                 active.timers["step"] = self._loop.call_later(
-                    fault.argument or 0.0, self._expire, (fault.target, fault.name), active
+                    fault.argument, self._expire, (fault.target, fault.name), active
                 )
             return
         if kind == POD:
@@ -262,7 +283,7 @@ class Faults:
         log.info("fault off: %s", fault)
         kind, _, name = fault.target.partition("/")
         if kind == API:
-            self._targets.set_api_fault(fault.name, False, None)
+            self._targets.end_api_fault(fault.name)
         elif kind == POD:
             self._settle_pod(fault.target)
         else:

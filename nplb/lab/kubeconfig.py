@@ -6,6 +6,7 @@ It is never merged into another file. It also tells `nplb lab fault` where the l
 import base64
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nplb.model.errors import ConfigurationError
 
 DEFAULT_PATH = Path(".nplb/lab.kubeconfig")
 NAME = "nplb-lab"
+_MARK = "# Written by `nplb lab`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +30,14 @@ class Access:
 
 def write_kubeconfig(path: Path, access: Access) -> None:
     """Write the file, mode 0600, in one step: nobody ever reads half of it. Missing directories
-    are made. Raises ConfigurationError if it cannot be written."""
+    are made. Raises ConfigurationError if it cannot be written, or if a file is there that no
+    lab has written."""
     certificate = ""
     if access.ca_pem:
         data = base64.b64encode(access.ca_pem.encode()).decode()
         certificate = f"    certificate-authority-data: {data}\n"
     text = (
-        "# Written by `nplb lab`, and removed when it stops.\n"
+        f"{_MARK}, and removed when it stops.\n"
         "apiVersion: v1\n"
         "kind: Config\n"
         "clusters:\n"
@@ -54,6 +57,11 @@ def write_kubeconfig(path: Path, access: Access) -> None:
         "    namespace: default\n"
         f"current-context: {NAME}\n"
     )
+    if not _is_ours(path):
+        raise ConfigurationError(
+            f"{path} is there already, and no lab has written it; name another place for the "
+            "lab's own kubeconfig with --kubeconfig"
+        )
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +79,16 @@ def write_kubeconfig(path: Path, access: Access) -> None:
         ) from None
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a file may be overwritten: it is a lab's, or there is none."""
+    try:
+        return path.read_text(errors="replace").startswith(_MARK)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def remove_kubeconfig(path: Path, access: Access) -> None:
     """Remove the file, if it still is the one written for this access."""
     try:
@@ -78,6 +96,17 @@ def remove_kubeconfig(path: Path, access: Access) -> None:
             path.unlink()
     except OSError:
         return
+
+
+def find_kubeconfig(given: Path | None, environment: Mapping[str, str]) -> Path:
+    """The kubeconfig of the lab that a command is about: the one given, or else the file that
+    KUBECONFIG names if a lab has written it, or else the usual one."""
+    if given is not None:
+        return given
+    named = environment.get("KUBECONFIG", "")
+    if named and Path(named).is_file() and _is_ours(Path(named)):
+        return Path(named)
+    return DEFAULT_PATH
 
 
 def read_kubeconfig(path: Path) -> Access:

@@ -58,6 +58,7 @@ class KubeProxy:
         self._ports: dict[PortKey, ServicePortServer] = {}
         self._ports_of: dict[ServiceKey, set[PortKey]] = {}
         self._checks: dict[ServiceKey, tuple[int, Listener]] = {}
+        self._healthz: Listener | None = None
         self._stuck = False
         self._waiting: set[ServiceKey] = set()
         self._waiting_since: float | None = None
@@ -67,7 +68,8 @@ class KubeProxy:
     def start(self) -> None:
         """Listen, and follow the cluster."""
         respond = proxy_health_responder(self.health, self._now)
-        Listener(self._interface, HEALTHZ_PORT, http_accept(self._interface, respond))
+        accept = http_accept(self._interface, respond)
+        self._healthz = Listener(self._interface, HEALTHZ_PORT, accept)
         self._unsubscribe = self._view.subscribe(self._changed)
 
     def stop(self) -> None:
@@ -97,7 +99,8 @@ class KubeProxy:
     @property
     def problems(self) -> tuple[str, ...]:
         """Ports that it should serve and cannot, and why."""
-        problems = [self._ports[key].problem for key in sorted(self._ports)]
+        problems = [self._healthz.problem] if self._healthz is not None else []
+        problems += [self._ports[key].problem for key in sorted(self._ports)]
         problems += [self._checks[key][1].problem for key in sorted(self._checks)]
         return tuple(problem for problem in problems if problem)
 

@@ -41,8 +41,11 @@ class NodeLifecycle:
         self._loop = loop
         self._api = api
         self._timing = timing
-        # When a heartbeat of a node was last seen, and since when it has not been ready: by our
-        # own clock, as the real controller does.
+        # A clock that stands still while the event loop does: heartbeats come through the same
+        # loop, and a busy moment of the lab must not look like dead nodes.
+        self._clock = 0.0
+        self._period = max(0.05, min(timing.node_grace, timing.eviction) / 5)
+        # When a heartbeat of a node was last seen, and since when it has not been ready.
         self._seen: dict[str, float] = {}
         self._renewed: dict[str, str] = {}
         self._not_ready_since: dict[str, float] = {}
@@ -81,7 +84,7 @@ class NodeLifecycle:
         renewed = lease["spec"].get("renewTime", "")
         if renewed != self._renewed.get(name):
             self._renewed[name] = renewed
-            self._seen[name] = time.monotonic()
+            self._seen[name] = self._clock
 
     def _on_node(self, type_: str, node: JsonObject) -> None:
         name = node["metadata"]["name"]
@@ -94,8 +97,8 @@ class NodeLifecycle:
             self._queue.add(node_of(pod))
 
     def _tick(self) -> None:
-        period = min(self._timing.node_grace, self._timing.eviction) / 5
-        self._timer = self._loop.call_later(max(0.05, period), self._tick)
+        self._timer = self._loop.call_later(self._period, self._tick)
+        self._clock += self._period
         for name in self._seen:
             self._queue.add(name)
 
@@ -109,7 +112,7 @@ class NodeLifecycle:
         if name not in self._seen:
             return
         status = ready_status(node)
-        overdue = time.monotonic() - self._seen[name] > self._timing.node_grace
+        overdue = self._clock - self._seen[name] > self._timing.node_grace
         if overdue and status != "Unknown":
             present = node.get("status", {}).get("conditions") or ()
             conditions = unknown_conditions(present, now=time.time())
@@ -121,10 +124,10 @@ class NodeLifecycle:
         if status == "True":
             self._not_ready_since.pop(name, None)
             return
-        since = self._not_ready_since.setdefault(name, time.monotonic())
+        since = self._not_ready_since.setdefault(name, self._clock)
         if status == "Unknown":
             self._mark_pods_not_ready(name)
-        if time.monotonic() - since > self._timing.eviction:
+        if self._clock - since > self._timing.eviction:
             self._evict(name)
 
     def _taint(self, node: JsonObject, status: str) -> None:

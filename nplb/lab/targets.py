@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from nplb.lab.api.faults import FaultKind
 from nplb.lab.api.server import ApiServer
 from nplb.lab.interface import Reach
 from nplb.lab.node import Condition, Machine
@@ -72,6 +73,21 @@ class LabTargets:
             machine.kubelet.set_ready(key, ready)
             machine.kubelet.set_reach(key, Reach.SILENT if silent else Reach.UP)
 
-    def set_api_fault(self, name: str, on: bool, argument: float | None) -> None:
-        """Turn a fault of the API server on or off."""
-        del name, on, argument
+    def begin_api_fault(self, name: str, seconds: float | None) -> None:
+        """Turn a fault of the API server on."""
+        faults = self._api.faults
+        if name == "restart":
+            faults.restart(seconds or 0.0)
+        elif name == "cut":
+            faults.cut_streams()
+        else:
+            faults.start(_api_kind(name), seconds)
+
+    def end_api_fault(self, name: str) -> None:
+        """Turn it off."""
+        self._api.faults.clear(_api_kind(name))
+
+
+def _api_kind(name: str) -> FaultKind:
+    """What the API server calls a fault of the catalogue."""
+    return FaultKind.DOWN if name == "restart" else FaultKind(name.replace("-", "_"))

@@ -1,5 +1,7 @@
 """What kube-proxy does with a NodePort, for every mixture of endpoints."""
 
+from typing import Any
+
 import pytest
 
 from nplb.lab.rules import (
@@ -13,10 +15,10 @@ from nplb.model.cluster import Endpoint, EndpointSlice, Service, ServicePort, Tr
 from nplb.model.keys import ServiceKey
 
 PORT = ServicePort(name="http", port=80, node_port=30080)
-READY = {"ready": True, "serving": True, "terminating": False}
-DRAINING = {"ready": False, "serving": True, "terminating": True}
-STOPPED = {"ready": False, "serving": False, "terminating": True}
-UNREADY = {"ready": False, "serving": False, "terminating": False}
+READY: dict[str, Any] = {"ready": True, "serving": True, "terminating": False}
+DRAINING: dict[str, Any] = {"ready": False, "serving": True, "terminating": True}
+STOPPED: dict[str, Any] = {"ready": False, "serving": False, "terminating": True}
+UNREADY: dict[str, Any] = {"ready": False, "serving": False, "terminating": False}
 
 
 def service(policy: TrafficPolicy = TrafficPolicy.CLUSTER, affinity: int | None = None) -> Service:
@@ -28,7 +30,7 @@ def service(policy: TrafficPolicy = TrafficPolicy.CLUSTER, affinity: int | None 
     )
 
 
-def slice_of(*endpoints: tuple[str, str, dict[str, bool]], name: str = "web-1") -> EndpointSlice:
+def slice_of(*endpoints: tuple[str, str, dict[str, Any]], name: str = "web-1") -> EndpointSlice:
     return EndpointSlice(
         namespace="default",
         name=name,
@@ -50,7 +52,7 @@ def test_no_endpoint_at_all_is_refused() -> None:
 
 
 @pytest.mark.parametrize("conditions", [UNREADY, STOPPED])
-def test_endpoints_that_serve_nobody_are_refused(conditions: dict[str, bool]) -> None:
+def test_endpoints_that_serve_nobody_are_refused(conditions: dict[str, Any]) -> None:
     slices = (slice_of(("10.0.0.1", "node-1", conditions)),)
     for policy in TrafficPolicy:
         rule = node_port_rule(service(policy), PORT, slices, "node-1")

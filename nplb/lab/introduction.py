@@ -1,0 +1,77 @@
+"""What a lab says when it is ready: what runs where, and what to try."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from nplb.lab.apps import AppKind
+from nplb.lab.cluster import Lab
+from nplb.lab.podobjects import app_kind
+from nplb.model.cluster import Service
+
+WAIT_SECONDS = 10.0
+
+
+async def introduction(lab: Lab) -> str:
+    """The text. Waits a moment for the Services to be ready, and goes on if they are not."""
+    services = [service for service in lab.services if service.uses_node_ports]
+    with suppress(TimeoutError):
+        for service in services:
+            await lab.service_ready(service.key.short, timeout=WAIT_SECONDS)
+    return "\n".join(_lines(lab, services))
+
+
+def _lines(lab: Lab, services: list[Service]) -> Iterator[str]:
+    kubeconfig = shown_path(lab.kubeconfig_path)
+    yield "The lab is ready.\n"
+    yield f"  API server    {lab.api.url} (kubeconfig {kubeconfig})"
+    for name, machine in lab.nodes.items():
+        yield f"  {name:13} {machine.address} ({machine.zone})"
+    for service in services:
+        ports = ", ".join(
+            f"{port.name or port.port}{'/UDP' if port.protocol == 'UDP' else ''} {port.node_port}"
+            for port in service.ports
+            if port.node_port
+        )
+        yield f"  Service       {service.key.short}: NodePort {ports}{_remark(service)}"
+    yield "\nTry, in another terminal:\n"
+    yield f"  export KUBECONFIG={kubeconfig}"
+    yield "  kubectl get services,nodes,pods -o wide"
+    if not lab.nodes:
+        return
+    web = [service for service in services if _is_web(service)]
+    if web:
+        address = lab.address(next(iter(lab.nodes)), web[-1].key.short)
+        yield f"  curl http://{address}/"
+        name = web[-1].key.name
+        yield f"  kubectl expose service {name} --name=hello --type=NodePort --port=8080"
+    last = tuple(lab.nodes)[-1]
+    yield f"  nplb lab fault {last} silent     # `nplb lab faults` lists what can be broken"
+    yield f"  nplb lab clear {last}"
+    yield "\nCtrl-C ends the lab."
+
+
+def _remark(service: Service) -> str:
+    remarks = [str(service.type)] if service.type != "NodePort" else []
+    if service.external_traffic_policy == "Local":
+        remarks.append("externalTrafficPolicy Local")
+    if service.health_check_node_port:
+        remarks.append(f"health check port {service.health_check_node_port}")
+    return f" ({', '.join(remarks)})" if remarks else ""
+
+
+def _is_web(service: Service) -> bool:
+    """Whether any node answers HTTP for it."""
+    return (
+        bool(service.ports[0].node_port)
+        and service.external_traffic_policy == "Cluster"
+        and app_kind(service.annotations) is AppKind.HTTP
+    )
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    with suppress(ValueError):
+        return os.fspath(path.relative_to(Path.cwd()))
+    return os.fspath(path)
