@@ -1,0 +1,107 @@
+"""Whose connections are to end now: pure, from the plan and the clock.
+
+A backend that leaves the tables gets no new connection, and that is all: connection tracking
+keeps its old ones. This says when more is asked for: a node that is down, a drain whose
+deadline has passed, a policy to close.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nplb.model.keys import FrontendKey, Protocol
+from nplb.model.plan import Backend, Frontend
+from nplb.model.reasons import BackendReason, BackendState
+from nplb.model.relay import Leave
+
+# Where answers come from: the key of a backend in connection tracking.
+Source = tuple[Protocol, str, int]
+
+# Down for want of news, not for bad news.
+_UNKNOWN = frozenset({BackendReason.PROBING})
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Whose connections end now, and in how many seconds the next are due."""
+
+    sources: frozenset[Source]
+    next_seconds: float | None
+
+
+def source(backend: Backend) -> Source:
+    """A backend's key in connection tracking."""
+    address = backend.key.address
+    return backend.key.frontend.protocol, address.ip, address.port
+
+
+class Leavers:
+    """Backends whose connections end, now or later, those that left the plan included."""
+
+    def __init__(self) -> None:
+        self._gone: dict[Source, float] = {}
+        self._before: dict[FrontendKey, Frontend] = {}
+
+    def observe(self, frontends: Iterable[Frontend], now: float) -> Due:
+        """Take the plan's frontends. `now` is epoch seconds."""
+        current = {frontend.key: frontend for frontend in frontends}
+        present: set[Source] = set()
+        deadlines: dict[Source, float] = {}
+        for key, frontend in current.items():
+            before = self._before.get(key)
+            if before is not None and before is not frontend:
+                self._note_gone(before, frontend, now)
+            for backend in frontend.backends:
+                if backend.state is BackendState.ACTIVE:
+                    if self._gone:
+                        present.add(source(backend))
+                    continue
+                present.add(source(backend))
+                deadline = _deadline(frontend, backend)
+                if deadline is not None:
+                    deadlines[source(backend)] = deadline
+        for key, before in self._before.items():
+            if key not in current:
+                self._note_gone(before, None, now)
+        self._before = current
+        self._gone = {s: d for s, d in self._gone.items() if s not in present}
+        deadlines |= self._gone
+        later = [deadline - now for deadline in deadlines.values() if deadline > now]
+        return Due(
+            sources=frozenset(s for s, deadline in deadlines.items() if deadline <= now),
+            next_seconds=min(later, default=None),
+        )
+
+    def forget(self, sources: Iterable[Source]) -> None:
+        """These have ended, and are in no plan any more."""
+        for each in sources:
+            self._gone.pop(each, None)
+
+    def _note_gone(self, before: Frontend, after: Frontend | None, now: float) -> None:
+        left = {b.key for b in after.backends} if after is not None else set()
+        for backend in before.backends:
+            if backend.key in left:
+                continue
+            deadline = _deadline(before, backend)
+            if deadline is None and backend.state is BackendState.ACTIVE:
+                deadline = _leave_deadline(before, now)
+            if deadline is not None:
+                self._gone.setdefault(source(backend), deadline)
+
+
+def _deadline(frontend: Frontend, backend: Backend) -> float | None:
+    """When the connections of a backend that is in the plan, but not active, end."""
+    if backend.state is BackendState.DOWN:
+        ends = frontend.kernel.end_on_down or frontend.relay.reset_on_down
+        if backend.reason in _UNKNOWN or not ends:
+            return None
+        return backend.since
+    if backend.state is BackendState.DRAINING:
+        return _leave_deadline(frontend, backend.since)
+    return None
+
+
+def _leave_deadline(frontend: Frontend, since: float) -> float | None:
+    policy = frontend.relay.on_leave
+    if policy is Leave.KEEP:
+        return None
+    return since + (frontend.relay.drain_seconds if policy is Leave.DRAIN else 0.0)

@@ -1,0 +1,146 @@
+"""Counters of the kernel as `Traffic`: sums that never go backwards.
+
+The packet path counts in the table's sets, one element for each backend that was ever used.
+A table that was flushed starts again at zero; what was counted before is added here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nplb.dataplane.kernel.guards import REFUSALS
+from nplb.dataplane.kernel.names import refusal_counter
+from nplb.dataplane.kernel.readback import element_text
+from nplb.dataplane.kernel.serving import FAMILIES, canonical
+from nplb.dataplane.kernel.skeleton import ANSWERED, OPENED, SENT, TRAFFIC_SETS
+from nplb.model.applied import BackendCounters, FrontendCounters, Traffic
+from nplb.model.keys import FrontendKey
+from nplb.model.plan import Backend, Frontend
+from nplb.model.reasons import EndReason
+
+SETS = tuple(f"{name}{number}" for name in TRAFFIC_SETS for number in FAMILIES)
+
+
+@dataclass(slots=True)
+class Meter:
+    """One counter: what the kernel said last, and what it had said before it began anew."""
+
+    base: int = 0
+    last: int = 0
+
+    def take(self, value: int) -> None:
+        """A new reading."""
+        if value < self.last:
+            self.base += self.last
+        self.last = value
+
+    @property
+    def total(self) -> int:
+        """All that was ever counted."""
+        return self.base + self.last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the kernel said at one moment. `sets` maps a set's name and an element's text to
+    packets and bytes; `refused` a counter's name to packets."""
+
+    sets: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
+def reading(things: Iterable[dict[str, Any]]) -> Reading:
+    """A reading of what `nft -j list` says of sets and counters."""
+    sets: dict[str, dict[str, tuple[int, int]]] = {}
+    refused: dict[str, int] = {}
+    for thing in things:
+        if "set" in thing:
+            each = thing["set"]
+            counts = sets.setdefault(each["name"], {})
+            for entry in each.get("elem", ()):
+                counter = entry.get("elem", {}).get("counter") if "elem" in entry else None
+                if counter is not None:
+                    counts[element_text(entry)] = (counter["packets"], counter["bytes"])
+        elif "counter" in thing:
+            refused[thing["counter"]["name"]] = thing["counter"]["packets"]
+    return Reading(sets=sets, refused=refused)
+
+
+class Meters:
+    """The sums of all readings, by frontend and backend."""
+
+    def __init__(self) -> None:
+        self._meters: dict[tuple[str, str], tuple[Meter, Meter]] = {}
+        self._refused: dict[str, Meter] = {}
+        self._left: dict[FrontendKey, FrontendCounters] = {}
+
+    def take(self, read: Reading) -> None:
+        """A new reading of the kernel."""
+        for name, elements in read.sets.items():
+            for key, (packets, size) in elements.items():
+                pair = self._meters.setdefault((name, key), (Meter(), Meter()))
+                pair[0].take(packets)
+                pair[1].take(size)
+        for name, packets in read.refused.items():
+            self._refused.setdefault(name, Meter()).take(packets)
+
+    def retire(self, frontend: FrontendKey, key: str) -> None:
+        """A backend has left its frontend for good: its sums stay the frontend's, and another
+        one at the same address begins at zero."""
+        counters = self._backend(key, 0)
+        before = self._left.get(frontend, FrontendCounters())
+        self._left[frontend] = FrontendCounters(
+            accepted=before.accepted + counters.connections,
+            bytes_in=before.bytes_in + counters.bytes_in,
+            bytes_out=before.bytes_out + counters.bytes_out,
+        )
+        for name in SETS:
+            self._meters.pop((name, key), None)
+
+    def traffic(self, frontends: Iterable[Frontend], active: Mapping[str, int]) -> Traffic:
+        """All counters. `active` are open connections by element text."""
+        fronts: dict[FrontendKey, FrontendCounters] = {}
+        backs = {}
+        for frontend in frontends:
+            left = self._left.get(frontend.key, FrontendCounters())
+            accepted, open_now = left.accepted, 0
+            sent, answered = left.bytes_in, left.bytes_out
+            for backend in frontend.backends:
+                key = element(backend)
+                counters = self._backend(key, active.get(key, 0))
+                backs[backend.key] = counters
+                accepted += counters.connections
+                open_now += counters.active
+                sent += counters.bytes_in
+                answered += counters.bytes_out
+            ends: dict[EndReason, int] = {}
+            for reason in REFUSALS:
+                meter = self._refused.get(refusal_counter(reason, frontend.key))
+                if meter is not None and meter.total:
+                    ends[reason] = meter.total
+            fronts[frontend.key] = FrontendCounters(
+                accepted=accepted + sum(ends.values()),
+                active=open_now,
+                bytes_in=sent,
+                bytes_out=answered,
+                ends=ends,
+            )
+        return Traffic(frontends=fronts, backends=backs)
+
+    def _backend(self, key: str, active: int) -> BackendCounters:
+        number = 6 if key.count(":") > 1 else 4
+        opened = self._meters.get((f"{OPENED}{number}", key))
+        sent = self._meters.get((f"{SENT}{number}", key))
+        answered = self._meters.get((f"{ANSWERED}{number}", key))
+        return BackendCounters(
+            connections=opened[0].total if opened else 0,
+            active=active,
+            bytes_in=sent[1].total if sent else 0,
+            bytes_out=answered[1].total if answered else 0,
+        )
+
+
+def element(backend: Backend) -> str:
+    """A backend as an element of the table's sets: `192.0.2.1 . tcp . 30080`."""
+    address = backend.key.address
+    return f"{canonical(address.ip)} . {backend.key.frontend.protocol.lower()} . {address.port}"

@@ -1,0 +1,413 @@
+"""`KernelPlane`: takes plans and keeps one nftables table as they say."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from nplb.aio.tasks import TaskOwner
+from nplb.dataplane.kernel import conntrack, netlink
+from nplb.dataplane.kernel.changes import replacement, transaction
+from nplb.dataplane.kernel.flows import Leavers, Source
+from nplb.dataplane.kernel.host import examine, require
+from nplb.dataplane.kernel.meters import SETS, Meters, element, reading
+from nplb.dataplane.kernel.names import Names, identity
+from nplb.dataplane.kernel.nft import Nft, NftError
+from nplb.dataplane.kernel.readback import damage, element_text, found_table
+from nplb.dataplane.kernel.render import Renderer
+from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
+from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
+from nplb.dataplane.kernel.sockets import conflict, holders
+from nplb.dataplane.kernel.unsupported import unsupported
+from nplb.model.applied import Applied, ListenError, Traffic
+from nplb.model.keys import Address, FrontendKey, Protocol
+from nplb.model.plan import Backend, Frontend, Plan
+from nplb.model.reasons import BackendReason, BackendState
+
+log = logging.getLogger(__name__)
+
+# When a port that somebody else holds is tried again.
+RETRY_SECONDS = 5.0
+# A connection whose first packet met the old rules may appear just after the first sweep.
+SECOND_SWEEP_SECONDS = 1.0
+SWEEPS = 2
+# Counters are read at most this often, and reading takes at most a share of the time.
+METER_SECONDS = 1.0
+METER_SHARE = 0.05
+# How often the kernel is asked whether somebody else has written rules.
+WATCH_SECONDS = 1.0
+
+
+class KernelPlane:
+    """One nftables table, kept as the plans say.
+
+    Rules and connections live in the kernel: `stop` leaves both as they are, `flush` removes
+    the table. `on_damage` is called when somebody else has written rules, so that the owner
+    applies the plan again. Every method must be called in one event loop, in the network
+    namespace that is to be served.
+    """
+
+    def __init__(
+        self,
+        *,
+        nft: Nft | None = None,
+        now: Callable[[], float] = time.time,
+        on_damage: Callable[[], None] | None = None,
+    ) -> None:
+        self._nft = nft or Nft()
+        self._now = now
+        self._on_damage = on_damage
+        self._lock = asyncio.Lock()
+        self._tasks = TaskOwner("kernel-plane")
+        self._renderer = Renderer()
+        self._leavers = Leavers()
+        self._meters = Meters()
+        self._have: Ruleset | None = None  # None: not known, the kernel is asked
+        self._generation = -1
+        self._frontends: tuple[Frontend, ...] = ()
+        self._chosen: dict[str, frozenset[str]] = {}
+        self._adopted: dict[str, frozenset[str]] | None = None
+        self._sweeps: dict[Source, int] = {}
+        self._active: dict[str, int] = {}
+        self._traffic = Traffic()
+
+    async def start(self) -> None:
+        """Check the edge, and begin to read counters and to watch for damage.
+
+        Errors: HostPermissionError that names every right and feature that is missing.
+        """
+        require(await asyncio.to_thread(examine))
+        self._tasks.spawn(self._read_meters(), "meters")
+        self._tasks.spawn(self._watch(), "watch")
+
+    async def stop(self) -> None:
+        """End what runs here. The rules stay: they serve without nplb."""
+        await self._tasks.close()
+
+    async def apply(self, plan: Plan) -> Applied:
+        """Make the table as the plan says, by the difference alone where the table is known
+        and by a whole pass where it is not.
+
+        Errors: HostError when nft refuses the whole table too; the rules before stay.
+        """
+        async with self._lock:
+            return await self._apply(plan)
+
+    def traffic(self) -> Traffic:
+        """All counters as they were read last."""
+        return self._traffic
+
+    async def flush(self) -> bool:
+        """Remove the table. Returns whether there was one. What is left is nothing: neither
+        rules nor sets, and connections end since nothing translates them any more."""
+        async with self._lock:
+            self._have, self._generation = None, -1
+            return await delete_table(self._nft)
+
+    # -- applying -----------------------------------------------------------
+
+    async def _apply(self, plan: Plan) -> Applied:
+        errors, frontends = await self._admitted(plan.frontends)
+        found, known = await self._known(frontends)
+        if not frontends and found is None and not self._frontends:
+            return Applied(generation=plan.generation, listen_errors=errors)
+        held = [self._hold_over(frontend) for frontend in frontends]
+        want = self._renderer.render(held)
+        text = await asyncio.to_thread(transaction, found, want)
+        if text:
+            await self._write(text, want)
+        elif not known:
+            self._generation = await asyncio.to_thread(netlink.generation)
+        self._have = want
+        await self._forget_stale_udp(held)
+        self._frontends = tuple(held)
+        await self._clean_affinity(held)
+        retry = await self._end_flows(held)
+        if errors:
+            retry = min(retry or RETRY_SECONDS, RETRY_SECONDS)
+        return Applied(generation=plan.generation, listen_errors=errors, retry_seconds=retry)
+
+    async def _known(self, frontends: Iterable[Frontend]) -> tuple[Ruleset | None, bool]:
+        """What the table holds, and whether that was known without asking: nobody has written
+        rules since. None if there is no table, or one that must be replaced whole."""
+        if self._have is not None:
+            if await asyncio.to_thread(netlink.generation) == self._generation:
+                return self._have, True
+            log.debug("somebody else has written nftables rules: reading ours back")
+        want = self._have if self._have is not None else self._renderer.render(frontends)
+        found = None
+        for _ in range(5):
+            before = await asyncio.to_thread(netlink.generation)
+            things = await self._list_table()
+            found = found_table(things, want)
+            self._generation = await asyncio.to_thread(netlink.generation)
+            if before == self._generation:
+                break
+        if self._adopted is None:
+            self._adopted = _seated(found.ruleset) if found is not None else {}
+        if self._have is not None:
+            wrong = ["the table is missing"] if found is None else damage(found, self._have)
+            if not wrong:
+                return self._have, True
+            log.warning("the table %s was damaged, and is repaired: %s", TABLE, "; ".join(wrong))
+        self._have = None
+        if found is None:
+            return None, False
+        if not found.known_shape:
+            log.info("the table %s is of another version or damaged: it is replaced", TABLE)
+            return None, False
+        return found.ruleset, False
+
+    async def _list_table(self) -> list[dict[str, Any]]:
+        try:
+            return await self._nft.listing("table", *TABLE.split())
+        except NftError as error:
+            if error.missing:
+                return []
+            raise
+
+    async def _write(self, text: str, want: Ruleset) -> None:
+        """Check, then apply. What nft refuses is tried once more as a whole table."""
+        before = self._generation
+        self._have = None
+        try:
+            await self._nft.check(text)
+            await self._nft.apply(text)
+        except NftError as error:
+            log.warning("the change was refused, the whole table is written: %s", error)
+            whole = replacement(want)
+            await self._nft.check(whole)
+            await self._nft.apply(whole)
+            before = -1
+        self._generation = await asyncio.to_thread(netlink.generation)
+        if before >= 0 and self._generation != before + 1:
+            self._generation = -1  # somebody wrote between: the next pass looks
+
+    async def _admitted(
+        self, frontends: Iterable[Frontend]
+    ) -> tuple[dict[FrontendKey, tuple[ListenError, ...]], list[Frontend]]:
+        """Frontends with the addresses that they may have, and why others may not."""
+        errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
+        admitted: list[Frontend] = []
+        served = {f.key: f.listen for f in self._frontends}
+        held = None
+        for frontend in frontends:
+            wrong = unsupported(frontend)
+            if wrong:
+                detail = "; ".join(str(each) for each in wrong)
+                errors[frontend.key] = tuple(
+                    ListenError(address=a, in_use=False, detail=detail) for a in frontend.listen
+                )
+                continue
+            entering = [a for a in frontend.listen if a not in served.get(frontend.key, ())]
+            taken: list[ListenError] = []
+            if entering:
+                if held is None:
+                    held = await asyncio.to_thread(holders)
+                for address in entering:
+                    others = held.get((frontend.key.protocol, address.port), ())
+                    other = next((h for h in others if conflict(h, address)), None)
+                    if other is not None:
+                        taken.append(_taken(address, other.address))
+            if taken:
+                errors[frontend.key] = tuple(taken)
+                lost = {error.address for error in taken}
+                frontend = replace(
+                    frontend, listen=tuple(a for a in frontend.listen if a not in lost)
+                )
+            admitted.append(frontend)
+        return errors, admitted
+
+    def _hold_over(self, frontend: Frontend) -> Frontend:
+        """After a start nothing is probed yet, and the table serves: its backends stay until
+        their first probe has ended."""
+        adopted = self._adopted
+        if not adopted or not any(_unprobed(b) for b in frontend.backends):
+            return frontend
+        seated = adopted.get(identity(frontend.key), frozenset())
+        backends = tuple(
+            replace(b, state=BackendState.ACTIVE)
+            if _unprobed(b) and canonical(b.key.address.ip) in seated
+            else b
+            for b in frontend.backends
+        )
+        return replace(frontend, backends=backends)
+
+    # -- what follows a change ----------------------------------------------
+
+    async def _end_flows(self, frontends: list[Frontend]) -> float | None:
+        """End the connections whose time has come. Returns when to look again."""
+        due = self._leavers.observe(frontends, self._now())
+        self._sweeps = {s: n for s, n in self._sweeps.items() if s in due.sources}
+        todo = frozenset(s for s in due.sources if self._sweeps.get(s, 0) < SWEEPS)
+        if not todo:
+            return due.next_seconds
+        ended = await asyncio.to_thread(
+            conntrack.end, lambda _: True, lambda *answers: answers in todo
+        )
+        if ended:
+            log.info("ended %d connections of backends that left", ended)
+        for each in todo:
+            self._sweeps[each] = self._sweeps.get(each, 0) + 1
+        self._leavers.forget(s for s in todo if self._sweeps[s] >= SWEEPS)
+        waiting = any(count < SWEEPS for count in self._sweeps.values())
+        moments = [due.next_seconds, SECOND_SWEEP_SECONDS if waiting else None]
+        return min((m for m in moments if m is not None), default=None)
+
+    async def _forget_stale_udp(self, frontends: list[Frontend]) -> None:
+        """A UDP client that asked before its frontend was there has a tracked flow to nobody,
+        which would go on past the rules for as long as it keeps asking."""
+        before = {a for f in self._frontends for a in f.listen if _is_udp(f)}
+        for address in sorted({a for f in frontends for a in f.listen if _is_udp(f)} - before):
+            wildcard = address.ip in ("0.0.0.0", "::")
+            await asyncio.to_thread(
+                conntrack.forget_untranslated,
+                Protocol.UDP,
+                address.port,
+                None if wildcard else canonical(address.ip),
+            )
+
+    async def _clean_affinity(self, frontends: list[Frontend]) -> None:
+        """Clients are not remembered for a backend that serves no more."""
+        before, self._chosen = self._chosen, {}
+        for frontend in frontends:
+            if not frontend.relay.affinity_seconds:
+                continue
+            for number in FAMILIES:
+                name = Names(identity(frontend.key), number).affinity
+                chosen = frozenset(
+                    canonical(b.key.address.ip)
+                    for b in serving(frontend)
+                    if family_of(b.key.address.ip) == number
+                )
+                self._chosen[name] = chosen
+                if name in before and before[name] <= chosen:
+                    continue
+                if any(family_of(a.ip) == number for a in frontend.listen):
+                    await self._forget_clients(name, chosen)
+
+    async def _forget_clients(self, name: str, chosen: frozenset[str]) -> None:
+        (listed, *_) = [
+            t["map"] for t in await self._nft.listing("map", *TABLE.split(), name) if "map" in t
+        ]
+        stale = [
+            element_text(key)
+            for key, data in listed.get("elem", ())
+            if element_text(data) not in chosen
+        ]
+        for start in range(0, len(stale), 1000):
+            keys = ", ".join(stale[start : start + 1000])
+            try:
+                await self._nft.apply(f"delete element {TABLE} {name} {{ {keys} }}\n")
+            except NftError as error:
+                if not error.missing:
+                    raise
+                # One has timed out meanwhile, and a transaction is all or nothing.
+                for key in stale[start : start + 1000]:
+                    await self._delete_quietly(name, key)
+            self._generation = await asyncio.to_thread(netlink.generation)
+
+    async def _delete_quietly(self, name: str, key: str) -> None:
+        try:
+            await self._nft.apply(f"delete element {TABLE} {name} {{ {key} }}\n")
+        except NftError as error:
+            if not error.missing:
+                raise
+
+    # -- counters and damage ------------------------------------------------
+
+    async def read_counters(self) -> Traffic:
+        """Read every counter now."""
+        if self._have is None:
+            return self._traffic
+        frontends = self._frontends
+        wanted = {element(b) for f in frontends for b in f.backends}
+        try:
+            things = await self._nft.listing_many(
+                [*(f"set {TABLE} {name}" for name in SETS), f"counters table {TABLE}"]
+            )
+            counted = await asyncio.to_thread(count_active, wanted)
+        except NftError as error:
+            if not error.missing:
+                raise
+            return self._traffic  # somebody took the table away; the next pass repairs it
+        self._meters.take(reading(things))
+        self._active = counted
+        self._traffic = self._meters.traffic(frontends, counted)
+        return self._traffic
+
+    async def _read_meters(self) -> None:
+        wait = METER_SECONDS
+        while True:
+            await asyncio.sleep(wait)
+            began = time.monotonic()
+            try:
+                await self.read_counters()
+            except Exception:
+                log.exception("the kernel's counters could not be read; the last ones stay")
+            wait = max(METER_SECONDS, (time.monotonic() - began) / METER_SHARE)
+
+    async def _watch(self) -> None:
+        """Tell the owner when somebody else has written rules."""
+        told = -1
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._on_damage is None or self._have is None or self._lock.locked():
+                continue
+            current = await asyncio.to_thread(netlink.generation)
+            if current not in (self._generation, told):
+                told = current
+                self._on_damage()
+
+
+async def delete_table(nft: Nft) -> bool:
+    """Remove our table, and nothing else. Returns whether there was one."""
+    try:
+        await nft.apply(f"delete table {TABLE}\n")
+    except NftError as error:
+        if error.missing:
+            return False
+        raise
+    return True
+
+
+def count_active(wanted: set[str]) -> dict[str, int]:
+    """Open connections by element text, of the backends that are wanted."""
+    counts: dict[str, int] = {}
+
+    def only(protocol: Protocol, ip: str, port: int) -> bool:
+        return f"{ip} . {protocol.lower()} . {port}" in wanted
+
+    for entry in conntrack.tracked(only):
+        if entry.live:
+            key = f"{entry.backend.ip} . {entry.protocol.lower()} . {entry.backend.port}"
+            counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def _seated(ruleset: Ruleset) -> dict[str, frozenset[str]]:
+    """Which addresses each frontend's tables hold, by its identity."""
+    seated: dict[str, frozenset[str]] = {}
+    for name, each in ruleset.sets.items():
+        if name.startswith(("b4-", "b6-")):
+            seated[name[3:]] = seated.get(name[3:], frozenset()) | set(each.elements.values())
+    return seated
+
+
+def _unprobed(backend: Backend) -> bool:
+    return backend.state is BackendState.DOWN and backend.reason is BackendReason.PROBING
+
+
+def _is_udp(frontend: Frontend) -> bool:
+    return frontend.key.protocol is Protocol.UDP
+
+
+def _taken(address: Address, by: Address) -> ListenError:
+    return ListenError(
+        address=address,
+        in_use=True,
+        detail=f"another process listens on {by}: stop it, or give this frontend another "
+        "listen address",
+    )

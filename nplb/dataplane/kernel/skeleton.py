@@ -1,0 +1,157 @@
+"""The part of the table that is the same for every plan: base chains and shared maps.
+
+README.md explains each chain and map, and why it has its hook.
+"""
+
+from collections.abc import Callable, Mapping
+
+from nplb.dataplane.kernel.ruleset import NO_ELEMENTS, SHAPE, Chain, ElementSet, Ruleset
+from nplb.dataplane.kernel.serving import FAMILIES, FAMILY
+
+# Shared maps of listening addresses: with an address, and for all of the edge's own.
+LISTEN_MAPS = ("frontends", "wildcards")
+# How many clients one frontend's dynamic sets hold, and how many backends can be counted.
+CLIENT_ENTRIES = 131072
+BACKEND_ENTRIES = 524288
+SHAPE_CHAIN = f"shape-{SHAPE}"
+
+# What is counted of each backend by the packet path itself: an element appears with the
+# first packet. Values are (name of the set, what it counts).
+OPENED, SENT, ANSWERED = "opened", "sent", "answered"
+TRAFFIC_SETS = (OPENED, SENT, ANSWERED)
+
+
+def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
+    """Base chains and shared maps; `shared` are the maps' elements by name."""
+    sets: dict[str, ElementSet] = {}
+
+    def add(name: str, key: str, data: str = "") -> None:
+        elements = shared.get(name, NO_ELEMENTS)
+        sets[name] = ElementSet(name=name, key=key, data=data, elements=elements)
+
+    add("node-ports", "inet_proto . inet_service")
+    for number in FAMILIES:
+        kind = FAMILY[number].type
+        exact, wildcard = (f"{name}{number}" for name in LISTEN_MAPS)
+        for prefix in ("", "guard-"):
+            add(f"{prefix}{exact}", f"{kind} . inet_proto . inet_service", "verdict")
+            add(f"{prefix}{wildcard}", "inet_proto . inet_service", "verdict")
+        add(f"nodes{number}", kind)
+        add(f"affinity{number}", f"{kind} . inet_proto . inet_service", "verdict")
+        add(f"kept{number}", f"{kind} . inet_proto . inet_service")
+        add(f"hairpins{number}", f"{kind} . {kind}")
+        for name in TRAFFIC_SETS:
+            sets[f"{name}{number}"] = ElementSet(
+                name=f"{name}{number}",
+                key=f"{kind} . inet_proto . inet_service",
+                dynamic=True,
+                options=(f"size {BACKEND_ENTRIES}", "flags dynamic"),
+            )
+    chains = [
+        Chain(name=SHAPE_CHAIN),
+        Chain(
+            name="before-nat",
+            hook="type filter hook prerouting priority dstnat - 10; policy accept;",
+            rules=(
+                *_each_family(_from_backends),
+                "ct state new jump guards",
+            ),
+        ),
+        Chain(
+            name="before-nat-output",
+            hook="type filter hook output priority -110; policy accept;",
+            rules=("ct state new jump guards",),
+        ),
+        Chain(name="guards", rules=_dispatch("guard-")),
+        Chain(
+            name="nat-prerouting",
+            hook="type nat hook prerouting priority dstnat; policy accept;",
+            rules=("jump frontends",),
+        ),
+        Chain(
+            name="nat-output",
+            hook="type nat hook output priority -100; policy accept;",
+            rules=("jump frontends",),
+        ),
+        Chain(name="frontends", rules=_dispatch("")),
+        Chain(
+            name="after-nat",
+            hook="type filter hook postrouting priority mangle; policy accept;",
+            rules=_each_family(_to_backends),
+        ),
+        Chain(
+            name="nat-postrouting",
+            hook="type nat hook postrouting priority srcnat; policy accept;",
+            rules=_each_family(_leaving),
+        ),
+    ]
+    for number in FAMILIES:
+        chains += _leaving_chains(number)
+    return Ruleset(sets=sets, chains={chain.name: chain for chain in chains})
+
+
+def _each_family(rules: Callable[[int], tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(rule for number in FAMILIES for rule in rules(number))
+
+
+def _dispatch(prefix: str) -> tuple[str, ...]:
+    """One look-up for the address, one for the port if the address is the edge's own."""
+    (exact4, exact6), (any4, any6) = (
+        tuple(f"@{prefix}{name}{number}" for number in FAMILIES) for name in LISTEN_MAPS
+    )
+    return (
+        "tcp flags != syn / fin,syn,rst,ack return",
+        f"ip daddr . meta l4proto . th dport vmap {exact4}",
+        f"ip6 daddr . meta l4proto . th dport vmap {exact6}",
+        "fib daddr type != local return",
+        "ip daddr 127.0.0.0/8 return",
+        "ip6 daddr ::1 return",
+        f"meta nfproto ipv4 meta l4proto . th dport vmap {any4}",
+        f"meta nfproto ipv6 meta l4proto . th dport vmap {any6}",
+    )
+
+
+def _from_backends(number: int) -> tuple[str, ...]:
+    ip = FAMILY[number].ip
+    ours = f"{ip} saddr @nodes{number} meta l4proto . th sport @node-ports"
+    counted = f"update @{ANSWERED}{number} {{ {ip} saddr . meta l4proto . th sport counter }}"
+    return (
+        f"ct direction reply ct status dnat {ours} {counted}",
+        f"ct state invalid {ours} drop",
+    )
+
+
+def _to_backends(number: int) -> tuple[str, ...]:
+    ip = FAMILY[number].ip
+    ours = f"{ip} daddr @nodes{number} meta l4proto . th dport @node-ports"
+    counted = f"update @{SENT}{number} {{ {ip} daddr . meta l4proto . th dport counter }}"
+    return (f"ct direction original ct status dnat {ours} {counted}",)
+
+
+def _leaving(number: int) -> tuple[str, ...]:
+    ip = FAMILY[number].ip
+    ours = f"{ip} daddr @nodes{number} meta l4proto . th dport @node-ports"
+    return (f"ct status dnat {ours} goto leaving{number}",)
+
+
+def _leaving_chains(number: int) -> list[Chain]:
+    ip = FAMILY[number].ip
+    backend = f"{ip} daddr . meta l4proto . th dport"
+    return [
+        Chain(
+            name=f"leaving{number}",
+            rules=(
+                f"update @{OPENED}{number} {{ {backend} counter }}",
+                f"{backend} vmap @affinity{number}",
+                f"{backend} @kept{number} goto keep{number}",
+                "masquerade fully-random",
+            ),
+        ),
+        Chain(
+            name=f"keep{number}",
+            rules=(
+                "fib saddr type local masquerade fully-random",
+                f"{ip} saddr . {ip} daddr @hairpins{number} masquerade fully-random",
+            ),
+        ),
+    ]
