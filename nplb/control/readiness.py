@@ -77,5 +77,6 @@ class Readiness:
         )
         if applied is not None and not probing:
             self.probed_once = True
-        detail = "" if self.probed_once else f"{probing} backends wait for their first probe"
+        waiting = f"{probing} backends wait for their first probe" if probing else "no plan yet"
+        detail = "" if self.probed_once else waiting
         return ReadyPart(name="probes", ok=self.probed_once, detail=detail)

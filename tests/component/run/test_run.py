@@ -1,0 +1,294 @@
+"""`nplb run` in front of a lab: what an operator sees of a start, a reload, a fault, a stop."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nplb.lab.cluster import Lab
+from tests.support.edge import Edge, ask, children, hold_port, kill, make_edge
+from tests.support.lab import Networks, make_lab
+
+WEB = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+"""
+ECHO = """
+apiVersion: v1
+kind: Service
+metadata: {name: echo, annotations: {lab.nplb.io/app: echo}}
+spec:
+  type: NodePort
+  selector: {app: echo}
+  ports: [{port: 7, targetPort: 7007, nodePort: 30007}]
+"""
+
+
+@pytest.fixture
+async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
+    async with make_edge(tmp_path, networks) as edge:
+        yield edge
+
+
+@pytest.fixture
+async def lab(networks: Networks) -> AsyncIterator[Lab]:
+    async with make_lab(networks, nodes=2) as lab:
+        await lab.apply(WEB)
+        await lab.apply(ECHO)
+        await lab.service_ready("default/web")
+        await lab.service_ready("default/echo")
+        yield lab
+
+
+def of_lab(lab: Lab, **more: str) -> str:
+    keys = {"kubeconfig": str(lab.kubeconfig_path), **more}
+    return json.dumps([{"name": "lab", "kubernetes": keys}])
+
+
+def cluster_error(status: dict[str, object]) -> str:
+    return str(status["sources"][0]["error"])  # type: ignore[index]
+
+
+async def test_it_serves_what_the_cluster_has_and_says_so(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    assert "service web" in await ask(edge.ip, 30080)
+    code, text = await edge.get("/readyz?verbose")
+    assert code == 200
+    assert "[+]cluster/lab ok" in text
+    code, text = await edge.get("/metrics")
+    assert code == 200
+    assert "nplb_frontend" in text
+    assert (await edge.get("/livez"))[0] == 200
+
+
+async def test_a_service_that_comes_and_goes(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    await lab.apply(WEB.replace("web", "late").replace("30080", "30081"))
+    await edge.serves("late")
+    assert "service late" in await ask(edge.ip, 30081)
+    lab.api.delete("services", "late", namespace="default")
+    await edge.until(lambda s: len(s["plan"]["frontends"]) == 2, "the frontend to go")
+    with pytest.raises(ConnectionRefusedError):
+        await ask(edge.ip, 30081)
+
+
+async def test_connections_live_through_reloads_and_the_end_of_the_api(
+    edge: Edge, lab: Lab
+) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    reader, writer = await asyncio.open_connection(edge.ip, 30007)
+    for count, balance in enumerate(("round_robin", "first", "least_connections"), 1):
+        edge.configure(of_lab(lab), balance=balance)
+        edge.signal(signal.SIGHUP)
+        await edge.reloaded(count)
+        writer.write(b"still here")
+        assert await reader.readexactly(10) == b"still here"
+    edge.config_path.write_text("clusters: []\nbalanse: best\n")
+    edge.signal(signal.SIGHUP)
+    await edge.until(lambda s: s["reload"]["refused"] == 1, "the refusal")
+    errors = (await edge.status())["reload"]["errors"]
+    assert any("nplb.yaml:2:1" in e and "balance" in e for e in errors), errors
+    lab.faults.apply("api", "restart=1h")
+    await edge.until(lambda s: s["sources"][0]["state"] == "stale", "the API to be missed")
+    writer.write(b"and here")
+    assert await reader.readexactly(8) == b"and here"
+    assert "service web" in await ask(edge.ip, 30080)
+    writer.close()
+
+
+async def test_sigterm_lets_connections_end_and_takes_no_new_one(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab), shutdown="{delay: 500ms, drain: 20s}")
+    await edge.start()
+    await edge.ready()
+    reader, writer = await asyncio.open_connection(edge.ip, 30007)
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    edge.signal(signal.SIGTERM)
+    await edge.until(lambda s: not s["is_ready"] or s["stopping"], "not ready")
+    assert "service web" in await ask(edge.ip, 30080), "it serves during the delay"
+    deadline = asyncio.get_running_loop().time() + 20
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            await ask(edge.ip, 30080)
+        except ConnectionRefusedError:
+            break
+        await asyncio.sleep(0.05)
+    else:
+        pytest.fail("its listeners stay open")
+    writer.write(b"y")
+    assert await reader.readexactly(1) == b"y"
+    writer.close()
+    assert await edge.ended() == 0
+
+
+async def test_a_second_sigterm_ends_it_at_once(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab), shutdown="{drain: 1h}")
+    await edge.start()
+    await edge.ready()
+    reader, writer = await asyncio.open_connection(edge.ip, 30007)
+    writer.write(b"x")
+    assert await reader.readexactly(1) == b"x"
+    edge.signal(signal.SIGTERM)
+    await edge.until(lambda s: s["stopping"], "it to stop")
+    await asyncio.sleep(0.2)
+    edge.signal(signal.SIGTERM)
+    assert await edge.ended() == 0
+    writer.close()
+
+
+async def test_a_killed_worker_is_replaced(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    assert edge.process is not None
+    before = children(edge.process.pid)
+    assert len(before) == 2
+    kill(before[0])
+    await edge.until(
+        lambda s: (
+            sum(w["restarts"] for w in s["traffic"]["workers"]) == 1
+            and all(w["alive"] for w in s["traffic"]["workers"])
+        ),
+        "the worker to be replaced",
+    )
+    for _ in range(20):
+        assert "service web" in await ask(edge.ip, 30080)
+
+
+async def test_a_port_that_is_in_use_is_taken_over_when_it_comes_free(edge: Edge, lab: Lab) -> None:
+    with hold_port(edge.ip, 30080):
+        edge.configure(of_lab(lab))
+        await edge.start()
+        await edge.serves("echo")
+
+        def conflict(status: dict[str, object]) -> bool:
+            frontends = status["plan"]["frontends"]  # type: ignore[index]
+            return any(f["state"] == "conflict" for f in frontends)
+
+        await edge.until(conflict, "the conflict")
+        findings = (await edge.status())["findings"]
+        (text,) = [f["text"] for f in findings if f["kind"] == "edge_port_in_use"]
+        assert f"pid {os.getpid()}" in text
+    await edge.serves("web")
+    assert "service web" in await ask(edge.ip, 30080)
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "words"),
+    [
+        (None, ["kubeconfig", "does not exist"]),
+        ("{ not yaml", ["kubeconfig"]),
+        ("apiVersion: v1\nkind: Config\n", ["kubeconfig"]),
+    ],
+    ids=["missing", "broken", "empty"],
+)
+async def test_a_kubeconfig_that_is_no_good_says_which_and_why(
+    edge: Edge, tmp_path: Path, kubeconfig: str | None, words: list[str]
+) -> None:
+    path = tmp_path / "kubeconfig"
+    if kubeconfig is not None:
+        path.write_text(kubeconfig)
+    edge.configure(json.dumps([{"name": "lab", "kubernetes": {"kubeconfig": str(path)}}]))
+    await edge.start()
+    await edge.until(cluster_error, "the error")
+    status = await edge.status()
+    assert str(path) in cluster_error(status)
+    for word in words:
+        assert word in cluster_error(status).lower()
+    code, text = await edge.get("/readyz?verbose")
+    assert code == 503
+    assert str(path) in text
+    assert (await edge.get("/livez"))[0] == 200
+
+
+async def test_a_wrong_context_names_those_that_exist(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab, context="prod"))
+    await edge.start()
+    await edge.until(cluster_error, "the error")
+    error = cluster_error(await edge.status())
+    assert "prod" in error
+    assert "lab" in error.replace("prod", "")
+
+
+async def test_an_api_server_that_comes_later(edge: Edge, lab: Lab) -> None:
+    lab.faults.apply("api", "restart=1h")
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.until(cluster_error, "the error")
+    assert (await edge.get("/readyz"))[0] == 503
+    lab.faults.clear("api")
+    await edge.ready()
+    assert "service web" in await ask(edge.ip, 30080)
+
+
+async def test_a_token_that_is_refused(edge: Edge, lab: Lab) -> None:
+    text = lab.kubeconfig_path.read_text()
+    edge.config_path.parent.joinpath("kubeconfig").write_text(
+        text.replace(lab.api.token, "not-the-token")
+    )
+    path = edge.config_path.parent / "kubeconfig"
+    edge.configure(json.dumps([{"name": "lab", "kubernetes": {"kubeconfig": str(path)}}]))
+    await edge.start()
+    await edge.until(cluster_error, "the error")
+    error = cluster_error(await edge.status())
+    assert "401" in error
+    assert "not-the-token" not in error + edge.log()
+
+
+async def test_manifests_in_place_of_an_api(edge: Edge, lab: Lab, tmp_path: Path) -> None:
+    nodes = [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name},
+            "status": {"addresses": [{"type": "InternalIP", "address": machine.address}]},
+        }
+        for name, machine in lab.nodes.items()
+    ]
+    manifest = tmp_path / "cluster.yaml"
+    manifest.write_text(WEB + "".join(f"---\n{json.dumps(node)}\n" for node in nodes))
+    edge.configure(json.dumps([{"name": "lab", "manifests": [str(manifest)]}]))
+    await edge.start()
+    await edge.ready()
+    assert "service web" in await ask(edge.ip, 30080)
+    manifest.write_text("kind: [Service\n")
+    await edge.until(cluster_error, "the error")
+    assert f"{manifest}:" in cluster_error(await edge.status())
+    assert "service web" in await ask(edge.ip, 30080)
+
+
+def lowest_port_for_everybody() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+async def test_a_privileged_port_without_the_right(edge: Edge, lab: Lab) -> None:
+    first = lowest_port_for_everybody()
+    if first <= 80:
+        pytest.skip(f"here every port from {first} on is for everybody")
+    # Also root has no more than what the bounding set leaves.
+    dropped = ("setpriv", "--bounding-set", "-net_bind_service") if os.geteuid() == 0 else ()
+    edge.configure(of_lab(lab), frontends=f'[{{service: default/web, listen: "{edge.ip}:80"}}]')
+    await edge.start(*dropped)
+    await edge.serves("echo")
+    await edge.until(
+        lambda s: [f for f in s["plan"]["frontends"] if f["state"] == "failed"],
+        "the listener to fail",
+    )
+    errors = (await edge.status())["applied"]["listen_errors"]
+    (detail,) = [e["detail"] for es in errors.values() for e in es]
+    assert "CAP_NET_BIND_SERVICE" in detail
