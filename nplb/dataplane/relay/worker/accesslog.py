@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.connection import Connection
     from nplb.model.reasons import EndReason
 
-MAX_WAITING_BYTES = 1 << 20
+MAX_WAITING_BYTES = 256 << 10
 
 
 class AccessLog:
