@@ -122,7 +122,7 @@ FAULTS: dict[str, tuple[Callable[[ApiFaults], None], tuple[str, ...]]] = {
     "unauthorized": (ApiFaults.unauthorized, ("401 Unauthorized", "renew them")),
     "internal": (ApiFaults.internal_error, ("500 Internal Server Error",)),
     "stall": (ApiFaults.stall_watches, ("has sent nothing for 0.5 s",)),
-    "cut": (lambda faults: faults.cut_streams(None), ("cut the connection",)),
+    "cut": (lambda faults: faults.cut_streams(None), ("in the middle of",)),
     "forbidden": (
         lambda faults: faults.forbid(resource="endpointslices"),
         ("403 Forbidden", "endpointslices.discovery.k8s.io in all namespaces", "deploy/rbac"),
@@ -134,9 +134,12 @@ FAULTS: dict[str, tuple[Callable[[ApiFaults], None], tuple[str, ...]]] = {
 async def test_fault(api: ApiServer, cluster: ClusterSettings, name: str) -> None:
     begin, words = FAULTS[name]
     # Watches end by themselves, so that faults of new requests are met.
-    pacing = dataclasses.replace(FAST, silence_seconds=0.5, watch_seconds=(1, 1))
+    silence = 0.5 if name in ("hang", "stall") else 20.0
+    pacing = dataclasses.replace(FAST, silence_seconds=silence, watch_seconds=(1, 1))
     async with reading(cluster, pacing) as said:
         await said.until_live()
+        api.create("services", service("before"))
+        await said.until(lambda: "before" in as_published(said), "a watch that works")
         begin(api.faults)
         await said.until(
             lambda: any(all(word in s.error for word in words) for s in said.statuses), f"{words}"
