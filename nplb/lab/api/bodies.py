@@ -10,6 +10,7 @@ from nplb.config import yaml
 from nplb.lab.api import errors
 from nplb.lab.api.listing import go_json_problem
 from nplb.lab.api.patch import APPLY_PATCH, PATCH_TYPES
+from nplb.lab.api.protobuf import CONTENT_TYPE, ProtobufError, read_protobuf
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -25,8 +26,10 @@ def read_object(body: bytes, content_type: str, kind: str) -> Any:
     """The object in a body. Raises ApiError."""
     if content_type == YAML:
         return _yaml(body)
+    if content_type == CONTENT_TYPE:
+        return _protobuf(body)
     if content_type != JSON:
-        raise errors.unsupported_media_type([JSON, YAML])
+        raise errors.unsupported_media_type([JSON, YAML, CONTENT_TYPE])
     try:
         return json.loads(body)
     except ValueError as error:
@@ -49,12 +52,19 @@ def read_patch(body: bytes, content_type: str) -> Any:
         raise errors.bad_request(f"error decoding patch: {go_json_problem(body)}") from error
 
 
-def read_options(body: bytes) -> dict[str, Any]:
+def read_options(body: bytes, content_type: str) -> dict[str, Any]:
     """The DeleteOptions in the body of a delete, which may be empty. Raises ApiError."""
     if not body.strip():
         return {}
-    options = read_object(body, JSON, "DeleteOptions")
+    options = read_object(body, content_type, "DeleteOptions")
     return options if isinstance(options, dict) else {}
+
+
+def _protobuf(body: bytes) -> Any:
+    try:
+        return read_protobuf(body)
+    except (ProtobufError, UnicodeDecodeError) as error:
+        raise errors.bad_request(f"the lab cannot read this protobuf: {error}") from error
 
 
 def _yaml(body: bytes) -> Any:

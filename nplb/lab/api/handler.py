@@ -105,7 +105,7 @@ class Handler:
             case ReviewPath():
                 if request.method != hdrs.METH_POST:
                     raise errors.method_not_allowed()
-                type_ = bodies.media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+                type_ = _content_type(request)
                 raw = bodies.read_object(await request.read(), type_, place.kind)
                 answer = review(place.kind, place.served.api_version, raw, self._faults)
                 return _json(answer, 201)
@@ -147,7 +147,7 @@ class Handler:
         self, request: web.Request, place: ResourcePath, view: View
     ) -> web.StreamResponse:
         options = _write_options(request, "CreateOptions")
-        type_ = bodies.media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        type_ = _content_type(request)
         raw = bodies.read_object(await request.read(), type_, place.resource.kind)
         created = self._operations.create(place.target, raw, options)
         return _object(view, created, 201, options)
@@ -156,7 +156,7 @@ class Handler:
         self, request: web.Request, place: ResourcePath, view: View
     ) -> web.StreamResponse:
         options = _write_options(request, "UpdateOptions")
-        type_ = bodies.media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        type_ = _content_type(request)
         raw = bodies.read_object(await request.read(), type_, place.resource.kind)
         updated, created = self._operations.update(place.target, raw, options)
         return _object(view, updated, 201 if created else 200, options)
@@ -164,7 +164,7 @@ class Handler:
     async def _patch(
         self, request: web.Request, place: ResourcePath, view: View
     ) -> web.StreamResponse:
-        type_ = bodies.media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        type_ = _content_type(request)
         patch = bodies.read_patch(await request.read(), type_)
         options = _write_options(request, "PatchOptions", patch_type=type_)
         # The lookup comes first, so that a missing right to create on apply is told as such.
@@ -174,7 +174,9 @@ class Handler:
     async def _delete(
         self, request: web.Request, place: ResourcePath, view: View
     ) -> web.StreamResponse:
-        options = _delete_options(request, bodies.read_options(await request.read()))
+        options = _delete_options(
+            request, bodies.read_options(await request.read(), _content_type(request))
+        )
         body, is_object = self._operations.delete(place.target, options)
         if is_object:
             return _object(view, body, 200, None)
@@ -184,7 +186,9 @@ class Handler:
         self, request: web.Request, place: ResourcePath, view: View
     ) -> web.StreamResponse:
         selector = _selector(request, place)
-        options = _delete_options(request, bodies.read_options(await request.read()))
+        options = _delete_options(
+            request, bodies.read_options(await request.read(), _content_type(request))
+        )
         deleted = self._operations.delete_collection(place.target, selector, options)
         head = {
             "kind": f"{place.resource.kind}List",
@@ -257,6 +261,10 @@ def _verb(request: web.Request, place: ResourcePath) -> str:
     if verb not in place.resource.verbs:
         raise errors.method_not_allowed()
     return verb
+
+
+def _content_type(request: web.Request) -> str:
+    return bodies.media_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
 
 
 def _has_scope(place: ResourcePath) -> bool:
@@ -377,7 +385,9 @@ def _openapi(request: web.Request, path: str) -> web.Response:
     if path == "/openapi/v2":
         if openapi.PROTOBUF_V2 in request.headers.get(hdrs.ACCEPT, ""):
             # The empty message: a document without models.
-            return web.Response(body=b"", headers={hdrs.CONTENT_TYPE: openapi.PROTOBUF_V2})
+            # Its name as old clients ask for it is not one that they can read in an answer.
+            content_type = openapi.PROTOBUF_V2.replace("@", ".")
+            return web.Response(body=b"", headers={hdrs.CONTENT_TYPE: content_type})
         return _json(openapi.version_2())
     if path == "/openapi/v3":
         return _json(openapi.version_3_index())

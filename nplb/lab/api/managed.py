@@ -64,7 +64,7 @@ def track_update(
     `live` is the zero value of the struct on create. `ignored` are roots that the request
     cannot change (the status, on the main resource).
     """
-    entries = _read(live)
+    entries = _read_sent(live, new, manager)
     ignored = tuple(ignored)
     changed = _changes(struct, live, new, ignored)
     entries = _take_over(entries, manager, changed)
@@ -200,6 +200,21 @@ def _refuse_conflicts(entries: Entries, manager: Manager, changed: Comparison) -
 
 def _with_parents(paths: Paths) -> Paths:
     return {path[:length] for path in paths for length in range(1, len(path) + 1)}
+
+
+def _read_sent(live: JsonObject, new: JsonObject, manager: Manager) -> Entries:
+    """The ownership that a write starts from (`decodeLiveOrNew`). A client may write it: that
+    is how kubectl hands fields over from client-side to server-side apply, and a single empty
+    entry forgets everything. Absent or unreadable, it is the live object's."""
+    sent = new.get("metadata", {}).get("managedFields")
+    if manager.subresource or not sent:
+        return _read(live)
+    if sent == [{}]:
+        return {}
+    try:
+        return _read(new) or _read(live)
+    except (TypeError, AttributeError, ValueError):
+        return _read(live)
 
 
 def _read(live: JsonObject) -> Entries:

@@ -142,6 +142,7 @@ class ApiServer:
         shown = f"[{bound_host}]" if ":" in bound_host else bound_host
         self.url = f"{'https' if self._tls else 'http'}://{shown}:{bound_port}"
         self._publish_itself(bound_host, bound_port)
+        self._tasks.spawn(self._keep_published(bound_host, bound_port), "publish")
         self._tasks.spawn(self._repair_ports(), "repair-ports")
         self._tasks.spawn(self._expire_pods(), "expire-pods")
 
@@ -292,6 +293,25 @@ class ApiServer:
             self.create("services", service, manager=SERVER)
         if self.store.record("endpointslices", "kubernetes", "default") is None:
             self.create("endpointslices", slice_, manager=SERVER)
+
+    async def _keep_published(self, host: str, port: int) -> None:
+        """Bring the `kubernetes` Service and its slice back when somebody deletes them."""
+        changed = asyncio.Event()
+        stops = [
+            self.store.on_change(resource, changed.set)
+            for resource in ("services", "endpointslices")
+        ]
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                try:
+                    self._publish_itself(host, port)
+                except ApiError as error:
+                    log.warning("the kubernetes Service cannot be published: %s", error)
+        finally:
+            for stop in stops:
+                stop()
 
     async def _repair_ports(self) -> None:
         while True:
