@@ -15,5 +15,6 @@ details    one frontend, one node, one cluster's ports
 board      a status in the compact form that the dashboard draws
 stream     boards and decisions as server-sent events
 static     the dashboard's files
+openapi    the API's description, read off the model's types
 render     frozen dataclasses as JSON
 """

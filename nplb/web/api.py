@@ -11,6 +11,7 @@ from nplb.observe.history import SERIES, STEP_SECONDS, History
 from nplb.observe.journal import Journal
 from nplb.web.details import find_frontend, frontend_page, node_page, ports_page
 from nplb.web.errors import bad_request, error_response
+from nplb.web.openapi import openapi
 from nplb.web.pages import Pages
 from nplb.web.render import JSON, render, render_status, to_bytes
 from nplb.web.stream import Stream
@@ -48,6 +49,7 @@ class Api:
             web.get("/api/v1/ports", self.ports),
             web.get("/api/v1/history", self.history),
             web.get("/api/v1/events", self._stream.serve),
+            web.get("/api/v1/openapi.json", self.openapi),
         ]
 
     async def status(self, request: web.Request) -> web.Response:
@@ -107,6 +109,10 @@ class Api:
             key = frontend.key
         series = self._history.read(key) or {name: [] for name in ("at", *SERIES)}
         return await self._json(request, lambda: {"step_seconds": STEP_SECONDS, **series})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """All of this as an OpenAPI document."""
+        return await self._json(request, openapi)
 
     def _book(self) -> Journal:
         """The journal, or one made of what the status carries."""

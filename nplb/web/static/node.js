@@ -1,7 +1,7 @@
 // Nodes: all of them with what works there, and one with its backend in every frontend.
 
 import { h, nodeLink, num, panel, refill, serviceLink, since, tag, words } from "./dom.js";
-import { detailPage, probeText, why } from "./service.js";
+import { cell, detailPage, probeText, why } from "./service.js";
 import { eventList } from "./timeline.js";
 
 const ORDER = { down: 0, left_out: 1, draining: 2, active: 3 };
@@ -56,13 +56,13 @@ export function node(store, args) {
         refill(facts, [states, open, failures], () => [fact("Backends", page.backends.length), fact("Active", states.active), fact("Draining", states.draining), fact("Down", states.down), fact("Connections open", num(open)), fact("Failed connects", num(failures)), fact("Addresses", [...new Set(page.backends.map((one) => one.key?.address.ip).filter(Boolean))].join(", ") || "–")]);
         const all = [...page.backends].sort((a, b) => ORDER[a.state] - ORDER[b.state] || a.frontend.localeCompare(b.frontend));
         let last = "";
-        refill(table, [page.backends, Math.floor(page.now / 2)], () => [h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Backends" }, h("table", null,
+        refill(table, [page.backends, Math.floor(page.now / 2)], () => [h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Backends" }, h("table", { class: "stack" },
           h("thead", null, h("tr", null, ["Frontend", "State", "Why"].map((text) => h("th", null, text)), ["Since", "Last probe", "Open"].map((text) => h("th", { class: "n" }, text)))),
           h("tbody", null, all.slice(0, SHOWN).map((one) => {
             const same = last === `${one.state}${one.reason}`;
             last = `${one.state}${one.reason}`;
-            return h("tr", null, h("td", null, h("a", { href: serviceLink(one.frontend) }, one.frontend)), h("td", null, tag(one.state)), h("td", null, h("div", null, words(one.reason)), same ? null : why(one)),
-              h("td", { class: "n" }, one.since ? since(one.since, page.now) : "–"), h("td", { class: "n" }, one.verdict === undefined ? "–" : probeText(one, page.now)), h("td", { class: "n" }, num(one.traffic?.active)));
+            return h("tr", null, h("td", null, h("a", { href: serviceLink(one.frontend) }, one.frontend)), h("td", null, tag(one.state)), h("td", { class: "wide" }, h("div", null, words(one.reason)), same ? null : why(one)),
+              cell("since", one.since ? since(one.since, page.now) : "–"), cell("last probe", one.verdict === undefined ? "–" : probeText(one, page.now)), cell("open", num(one.traffic?.active)));
           })))), all.length > SHOWN ? h("p", { class: "hint" }, `and ${all.length - SHOWN} more.`) : null]);
         refill(events, page.decisions.at(-1)?.sequence ?? 0, () => eventList(page.decisions.slice(-20).reverse(), "Nothing was decided about it yet."));
       },

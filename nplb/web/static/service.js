@@ -44,6 +44,9 @@ export function probeText(one, now) {
   return bits.join(", ");
 }
 
+// A number's cell; on a narrow screen, where rows become cards, it shows its label.
+export const cell = (label, ...content) => h("td", { class: "n", "data-label": label }, h("span", null, content));
+
 export function why(one) {
   return h("div", { class: "why" }, one.explanation.meaning, one.detail ? ` (${one.detail})` : "", " ", h("b", null, "Would change it: "), one.explanation.change);
 }
@@ -53,7 +56,7 @@ function backends(page) {
     .sort((a, b) => ORDER[a.state] - ORDER[b.state]);
   if (!all.length) return h("p", { class: "hint" }, "No node may serve it.");
   const last = { state: null, reason: null };
-  return [h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Backends" }, h("table", null,
+  return [h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Backends" }, h("table", { class: "stack" },
     h("thead", null, h("tr", null, ["Node", "State", "Why"].map((text) => h("th", null, text)), ["Since", "Last probe", "Open", "Connections", "Failed connects", "Weight"].map((text) => h("th", { class: "n" }, text)))),
     h("tbody", null, all.slice(0, SHOWN).map((one) => {
       const repeated = last.state === one.state && last.reason === one.reason && one.state === "active";
@@ -61,9 +64,9 @@ function backends(page) {
       return h("tr", null,
         h("td", null, h("a", { href: nodeLink(page.key.service.cluster, one.key.node) }, one.key.node), h("div", { class: "sub mono" }, one.key.address.text)),
         h("td", null, tag(one.state)),
-        h("td", null, h("div", null, words(one.reason)), repeated ? null : why(one)),
-        h("td", { class: "n" }, one.since ? since(one.since, page.now) : "–"), h("td", { class: "n" }, one.verdict === undefined ? "–" : probeText(one, page.now)),
-        h("td", { class: "n" }, num(one.traffic.active)), h("td", { class: "n" }, num(one.traffic.connections)), h("td", { class: "n" }, num(one.traffic.connect_failures)), h("td", { class: "n" }, one.weight));
+        h("td", { class: "wide" }, h("div", null, words(one.reason)), repeated ? null : why(one)),
+        cell("since", one.since ? since(one.since, page.now) : "–"), cell("last probe", one.verdict === undefined ? "–" : probeText(one, page.now)),
+        cell("open", num(one.traffic.active)), cell("connections", num(one.traffic.connections)), cell("failed connects", num(one.traffic.connect_failures)), cell("weight", one.weight));
     })))), all.length > SHOWN ? h("p", { class: "hint" }, `and ${all.length - SHOWN} more, in the same order; the matrix shows all.`) : null];
 }
 

@@ -1,0 +1,283 @@
+"""The API as an OpenAPI document, from the same types that answers are made of.
+
+The schemas of values are read off the model's dataclasses by the rules of `web.render`, so a
+new field is described the moment that it is shown.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from pathlib import PurePath
+
+from nplb import __version__
+from nplb.model.decision import Decision, DecisionKind
+from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
+from nplb.model.ledger import LedgerView
+from nplb.model.plan import Backend, Frontend, LeftOut
+from nplb.model.status import Status
+from nplb.observe.history import SERIES
+from nplb.policy.explain import Explanation
+from nplb.web.render import JSON
+
+_TEXT = {"type": "string", "description": "as logs and the terminal show it"}
+_KEYS: dict[type, JSON] = {
+    ServiceKey: {"text": _TEXT, "cluster": str, "namespace": str, "name": str},
+    FrontendKey: {"text": _TEXT, "service": ServiceKey, "port": int, "protocol": str},
+    BackendKey: {"text": _TEXT, "node": str, "address": Address},
+    Address: {"text": _TEXT, "ip": str, "port": int},
+}
+_PLAIN: dict[object, JSON] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    float: {"type": ["number", "null"]},
+    type(None): {"type": "null"},
+}
+
+
+class _Schemas:
+    """Collects the named schemas that others refer to."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, JSON] = {}
+
+    def of(self, kind: object) -> JSON:
+        """The schema of a type, or a reference to it."""
+        if isinstance(kind, dict):
+            return kind
+        if kind in _PLAIN:
+            return dict(_PLAIN[kind])
+        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+        if origin in (typing.Union, types.UnionType):
+            return {"anyOf": [self.of(one) for one in arguments]}
+        if origin is tuple:
+            if len(arguments) == 2 and arguments[1] is Ellipsis:
+                return {"type": "array", "items": self.of(arguments[0])}
+            return {"type": "array", "prefixItems": [self.of(one) for one in arguments]}
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            return {"type": "object", "additionalProperties": self.of(arguments[1])}
+        assert isinstance(kind, type), f"{kind} has no schema"
+        if issubclass(kind, PurePath):
+            return {"type": "string"}
+        if kind.__name__ not in self.named:
+            self.named[kind.__name__] = {}
+            self.named[kind.__name__] = self._named(kind)
+        return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+    def _named(self, kind: type) -> JSON:
+        told = (kind.__doc__ or "").strip()
+        if issubclass(kind, Enum):
+            return {"type": "string", "enum": [one.value for one in kind], "description": told}
+        fields = _KEYS.get(kind)
+        if fields is None:
+            assert dataclasses.is_dataclass(kind), f"{kind} has no schema"
+            hints = typing.get_type_hints(kind)
+            fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+        return _object({name: self.of(one) for name, one in fields.items()}, told)
+
+
+def _object(properties: JSON, description: str = "") -> JSON:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return schema | ({"description": " ".join(description.split())} if description else {})
+
+
+def _answer(description: str, schema: JSON, kind: str = "application/json") -> JSON:
+    return {"description": description, "content": {kind: {"schema": schema}}}
+
+
+def _query(name: str, description: str, schema: JSON, *, required: bool = False) -> JSON:
+    return {"name": name, "in": "query", "required": required, "schema": schema} | {
+        "description": description
+    }
+
+
+def _operation(name: str, told: str, answers: JSON, parameters: list[JSON] | None = None) -> JSON:
+    return {
+        "get": {
+            "operationId": name,
+            "summary": told,
+            "parameters": parameters or [],
+            "responses": answers
+            | {
+                "503": _answer("nplb has too much to do", _ERROR),
+                "500": _answer("a fault of nplb's own", _ERROR),
+            },
+        }
+    }
+
+
+_ERROR: JSON = {"$ref": "#/components/schemas/Error"}
+_WORD: JSON = {"type": "string", "minLength": 1}
+
+
+@cache
+def openapi() -> JSON:
+    """The document."""
+    schemas = _Schemas()
+    explanation = schemas.of(Explanation)
+    counters = {"$ref": "#/components/schemas/BackendCounters"}
+    status = schemas.of(Status)
+    frontend, backend, left_out = schemas.of(Frontend), schemas.of(Backend), schemas.of(LeftOut)
+    shown = {"state": {"type": "string"}}
+    verdict = {"anyOf": [{"$ref": "#/components/schemas/Verdict"}, {"type": "null"}]}
+    one_backend = _all_of(
+        backend, {"verdict": verdict, "traffic": counters, "explanation": explanation}
+    )
+    one_left_out = _all_of(left_out, {"explanation": explanation} | shown)
+    decision = schemas.of(Decision)
+    decisions = {"type": "array", "items": decision}
+    number = {"type": ["number", "null"]}
+    bad = {"400": _answer("a parameter is wrong", _ERROR)}
+    missing = {"404": _answer("there is no such thing in the plan", _ERROR)}
+    paths = {
+        "/api/v1/status": _operation(
+            "status",
+            "Everything that runs.",
+            {"200": _answer("the status", _all_of(status, {"is_ready": {"type": "boolean"}}))},
+        ),
+        "/api/v1/decisions": _operation(
+            "decisions",
+            "The journal: what nplb decided, when and why.",
+            {
+                "200": _answer(
+                    "decisions, oldest first",
+                    _object(
+                        {
+                            "first": {"type": "integer"},
+                            "last": {"type": "integer"},
+                            "decisions": decisions,
+                        },
+                        "`first` and `last` are the numbers of the oldest and newest kept.",
+                    ),
+                )
+            }
+            | bad,
+            [
+                _query("since", "only those numbered above", {"type": "integer", "minimum": 0}),
+                _query(
+                    "limit",
+                    "the newest so many",
+                    {"type": "integer", "minimum": 1, "maximum": 1000},
+                ),
+                _query(
+                    "kind",
+                    "only these kinds; may be repeated",
+                    {"type": "array", "items": schemas.of(DecisionKind)},
+                ),
+                _query("service", "only of cluster/namespace/name", {"type": "string"}),
+                _query("node", "only of this node", {"type": "string"}),
+                _query("cluster", "only of this cluster", {"type": "string"}),
+            ],
+        ),
+        "/api/v1/frontend": _operation(
+            "frontend",
+            "One frontend: its backends with verdicts, traffic and explanations.",
+            {
+                "200": _answer(
+                    "the frontend",
+                    _all_of(
+                        frontend,
+                        shown
+                        | {
+                            "backends": {"type": "array", "items": one_backend},
+                            "left_out": {"type": "array", "items": one_left_out},
+                            "explanation": {"type": "string"},
+                            "decisions": decisions,
+                        },
+                    ),
+                )
+            }
+            | bad
+            | missing,
+            [_query("key", "cluster/namespace/name:port/TCP", _WORD, required=True)],
+        ),
+        "/api/v1/node": _operation(
+            "node",
+            "One node: its backend in every frontend.",
+            {
+                "200": _answer(
+                    "the node",
+                    _object(
+                        {
+                            "cluster": {"type": "string"},
+                            "node": {"type": "string"},
+                            "now": number,
+                            "backends": {
+                                "type": "array",
+                                "items": {"anyOf": [one_backend, one_left_out]},
+                            },
+                            "decisions": decisions,
+                        }
+                    ),
+                )
+            }
+            | bad
+            | missing,
+            [
+                _query("cluster", "the cluster's name", _WORD, required=True),
+                _query("name", "the node's name", _WORD, required=True),
+            ],
+        ),
+        "/api/v1/ports": _operation(
+            "ports",
+            "The NodePort range of every cluster, with who has which number.",
+            {
+                "200": _answer(
+                    "the ledgers",
+                    _object({"ledgers": {"type": "array", "items": schemas.of(LedgerView)}}),
+                )
+            },
+        ),
+        "/api/v1/history": _operation(
+            "history",
+            "The last hour, of everything or of one frontend.",
+            {
+                "200": _answer(
+                    "series of equal length, oldest first",
+                    _object(
+                        {"step_seconds": {"type": "number"}}
+                        | {name: {"type": "array", "items": number} for name in ("at", *SERIES)}
+                    ),
+                )
+            }
+            | missing,
+            [_query("frontend", "cluster/namespace/name:port/TCP", {"type": "string"})],
+        ),
+        "/api/v1/events": _operation(
+            "events",
+            "Boards and decisions as server-sent events: `full`, `change`, `decisions`. For "
+            "the dashboard; its shape may change in any release.",
+            {"200": _answer("a stream", {"type": "string"}, "text/event-stream")},
+        ),
+    }
+    schemas.named["Error"] = _object(
+        {
+            "error": _object(
+                {
+                    "status": {"type": "integer"},
+                    "reason": {"type": "string"},
+                    "message": {"type": "string"},
+                }
+            )
+        }
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "nplb",
+            "version": __version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "description": "What an nplb edge does, and why. Times are epoch seconds, durations "
+            "seconds, sizes bytes. Fields may be added in any release; none is renamed or "
+            "removed within v1.",
+        },
+        "paths": paths,
+        "components": {"schemas": dict(sorted(schemas.named.items()))},
+    }
+
+
+def _all_of(base: JSON, extra: JSON) -> JSON:
+    return {"allOf": [base, _object(extra)]}
