@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= config/nplb.yaml
 # The Debian packages that tests use: real kubectl, and tools for network namespaces.
-DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip
+DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip haproxy:haproxy
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run clean
