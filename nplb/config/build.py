@@ -1,13 +1,17 @@
 """Makes Settings of sections that have passed every check."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from nplb.config.checks import absolute
+from nplb.config.connections import FrontendSection
 from nplb.config.cpus import usable_cpus
-from nplb.config.document import ClusterSection, EdgeSection, FrontendSection
+from nplb.config.document import ClusterSection, EdgeSection
 from nplb.config.sections import Sections
 from nplb.model.plan import Timeouts
+from nplb.model.relay import RelayOptions
 from nplb.model.settings import (
     AdminSettings,
     ClusterSettings,
@@ -21,22 +25,53 @@ from nplb.model.settings import (
     ShutdownSettings,
 )
 
+# Where the keys of a frontend's options stand in the file.
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "lifetime_seconds": ("timeouts", "lifetime"),
+    "no_backend": ("no_backend",),
+    "hold_seconds": ("timeouts", "hold"),
+    "max_connections": ("limits", "connections"),
+    "max_connections_per_backend": ("limits", "per_backend"),
+    "max_queue": ("limits", "queue"),
+    "queue_seconds": ("timeouts", "queue"),
+    "max_connections_per_client": ("limits", "per_client"),
+    "client_rate": ("limits", "per_client_rate"),
+    "source_ranges": ("source_ranges",),
+    "send_proxy": ("send_proxy",),
+    "proxy_tlvs": ("proxy_tlvs",),
+    "accept_proxy_from": ("accept_proxy_from",),
+    "source_addresses": ("source_addresses",),
+    "affinity_seconds": ("affinity",),
+    "slow_start_seconds": ("slow_start",),
+    "spill_below": ("spill_below",),
+    "on_leave": ("on_leave",),
+    "drain_seconds": ("timeouts", "drain"),
+    "reset_on_down": ("reset_on_down",),
+    "keepalive_seconds": ("timeouts", "keepalive"),
+    "user_timeout_seconds": ("timeouts", "user"),
+    "access_log": ("access_log",),
+}
+_TIMEOUTS: dict[str, tuple[str, ...]] = {
+    name: ("timeouts", name) for name in ("connect", "idle", "half_closed")
+}
+V = TypeVar("V", Timeouts, RelayOptions)
+
 
 def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Settings:
     """The settings that these sections mean, with relative paths starting at `base`."""
     edge = sections.edge
-    timeouts = Timeouts(
-        connect=edge.timeouts.connect,
-        idle=edge.timeouts.idle,
-        half_closed=edge.timeouts.half_closed,
-    )
+    timeouts = _laid_over(Timeouts(), [edge], _TIMEOUTS)
+    options = _laid_over(RelayOptions(), [edge], _OPTIONS)
+    frontends = list(sections.frontends.values())
     return Settings(
         clusters=tuple(_cluster(section, base) for section in sections.clusters.values()),
         listen=ListenSettings(addresses=tuple(edge.listen.addresses), port=edge.listen.port),
-        frontends=tuple(_frontend(section, timeouts) for section in sections.frontends.values()),
+        frontends=tuple(_frontend(one, frontends, timeouts, options) for one in frontends),
         balance=edge.balance,
         timeouts=timeouts,
         connect_attempts=edge.connect_attempts,
+        relay=options,
+        max_connections=edge.limits.total,
         health=HealthSettings(
             enabled=edge.health.enabled,
             interval_seconds=edge.health.interval,
@@ -55,6 +90,25 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         ),
         state_dir=_state_dir(edge, base, env),
     )
+
+
+def _laid_over(base: V, chain: Sequence[object], keys: Mapping[str, tuple[str, ...]]) -> V:
+    """The base with every field that a section gives; of several, the first one counts."""
+    changes: dict[str, Any] = {}
+    for field, path in keys.items():
+        given = [value for one in chain if (value := _given(one, path)) is not None]
+        if given:
+            changes[field] = type(getattr(base, field))(given[0])
+    return replace(base, **changes)
+
+
+def _given(section: object, path: Sequence[str]) -> Any:
+    """The value of a key, None if it is absent."""
+    for name in path:
+        section = getattr(section, name)
+        if section is None:
+            return None
+    return section
 
 
 def _cluster(section: ClusterSection, base: Path) -> ClusterSettings:
@@ -80,25 +134,37 @@ def _cluster(section: ClusterSection, base: Path) -> ClusterSettings:
     )
 
 
-def _frontend(section: FrontendSection, general: Timeouts) -> FrontendSettings:
+def _frontend(
+    section: FrontendSection,
+    every: Sequence[FrontendSection],
+    timeouts: Timeouts,
+    options: RelayOptions,
+) -> FrontendSettings:
+    """An override. What it leaves out of a group (deadlines, options) is as in the entry for the
+    whole Service, or else as it is in general."""
     cluster, service, port = section.service
-    own = section.timeouts
-    timeouts = None
-    if own is not None:
-        timeouts = Timeouts(
-            connect=general.connect if own.connect is None else own.connect,
-            idle=general.idle if own.idle is None else own.idle,
-            half_closed=general.half_closed if own.half_closed is None else own.half_closed,
-        )
+    whole = [
+        other
+        for other in every
+        if port is not None
+        and other.service[1:] == (service, None)
+        and other.service[0] in (None, cluster)
+    ]
+    chain = [section, *whole]
     return FrontendSettings(
         service=service,
         cluster=cluster,
         port=port,
         listen=None if section.listen is None else tuple(section.listen),
         balance=section.balance,
-        timeouts=timeouts,
+        timeouts=_laid_over(timeouts, chain, _TIMEOUTS) if _gives(section, _TIMEOUTS) else None,
         connect_attempts=section.connect_attempts,
+        relay=_laid_over(options, chain, _OPTIONS) if _gives(section, _OPTIONS) else None,
     )
+
+
+def _gives(section: FrontendSection, keys: Mapping[str, tuple[str, ...]]) -> bool:
+    return any(_given(section, path) is not None for path in keys.values())
 
 
 def _state_dir(edge: EdgeSection, base: Path, env: Mapping[str, str]) -> Path | None:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nplb.alloc.portrange import parse_port_range
-from nplb.config.document import ClusterSection, EdgeSection, FrontendSection
+from nplb.config.connections import FrontendSection
+from nplb.config.document import ClusterSection, EdgeSection
 from nplb.config.errors import spelled
 from nplb.config.sections import Report, Sections
 from nplb.config.values import show_duration
 from nplb.config.words import did_you_mean, listed, shown
 from nplb.model.keys import Address
+from nplb.model.relay import SendProxy
 from nplb.model.settings import EdgePort
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})
@@ -27,6 +29,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
     _check_frontends(sections, report, warn)
     _check_listens(sections, report)
     _check_admin(sections, report, warn)
+    _check_options(sections, report, warn)
     if sections.edge.state_dir is not None:
         place = Path(absolute(sections.edge.state_dir, base))
         if place.exists() and not place.is_dir():
@@ -144,6 +147,28 @@ def _check_admin(sections: Sections, report: Report, warn: Report) -> None:
             what = f"port {admin.port} is in the NodePort range of {cluster.name}"
             advice = "a Service that gets it can't be served here: choose another"
             warn(("admin", "listen"), f"{what}, {advice}")
+
+
+def _check_options(sections: Sections, report: Report, warn: Report) -> None:
+    """Keys that do nothing without another one."""
+    edge = sections.edge
+    if edge.proxy_tlvs and edge.send_proxy is not SendProxy.V2:
+        report(("proxy_tlvs",), "only version 2 has TLVs, set send_proxy: v2 or remove it")
+    if edge.limits.queue and not edge.limits.per_backend:
+        warn(("limits", "queue"), "nobody waits unless limits.per_backend is set")
+    for index, frontend in sections.frontends.items():
+        sent = edge.send_proxy if frontend.send_proxy is None else frontend.send_proxy
+        if frontend.proxy_tlvs and sent is not SendProxy.V2:
+            what = "only version 2 has TLVs, set send_proxy: v2 or remove it"
+            report(("frontends", index, "proxy_tlvs"), what)
+        limits = frontend.limits
+        if (
+            limits is not None
+            and limits.queue
+            and not (limits.per_backend or edge.limits.per_backend)
+        ):
+            path = ("frontends", index, "limits", "queue")
+            warn(path, "nobody waits unless limits.per_backend is set")
 
 
 def _overlap(one: Address, other: Address) -> bool:

@@ -7,6 +7,7 @@ converted in silence (`"4"` is not 4, `yes` is not true).
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from ipaddress import ip_network
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -93,6 +94,20 @@ def _read_port_range(value: object) -> str:
     return value
 
 
+def _read_cidr(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'must be a CIDR such as "10.0.0.0/8", not {kind_of(value)}')
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        pass
+    try:
+        exact = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError(f'{shown(value)} is not a CIDR such as "10.0.0.0/8"') from None
+    raise ValueError(f"{shown(value)} has bits behind its prefix, write {exact}")
+
+
 def _read_workers(value: object) -> int | None:
     if value == "auto":
         return None
@@ -156,6 +171,50 @@ def share(high: float) -> Callable[[object], float]:
     return read
 
 
+def off_or_duration(low: float, high: float, *, whole: bool = False) -> Callable[[object], float]:
+    """A reader of durations between two bounds, or of `off`, which is 0. `whole`: only whole
+    seconds."""
+
+    def read(value: object) -> float:
+        if value == "off":
+            return 0.0
+        seconds = read_duration(value)
+        if not low <= seconds <= high:
+            bounds = f"off, or from {show_duration(low)} to {show_duration(high)}"
+            raise ValueError(f"must be {bounds}, not {show_duration(seconds)}")
+        if whole and not seconds.is_integer():
+            raise ValueError(f"must be whole seconds, not {show_duration(seconds)}")
+        return seconds
+
+    return read
+
+
+def off_or_whole(low: int, high: int) -> Callable[[object], int]:
+    """A reader of whole numbers between two bounds, or of `off`, which is 0."""
+
+    def read(value: object) -> int:
+        if value == "off":
+            return 0
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise ValueError(f"must be off, or from {low} to {high:,}, not {kind_of(value)}")
+
+    return read
+
+
+def off_or_number(high: float) -> Callable[[object], float]:
+    """A reader of numbers above 0 up to a bound, or of `off`, which is 0."""
+
+    def read(value: object) -> float:
+        if value == "off":
+            return 0.0
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= high:
+            return float(value)
+        raise ValueError(f"must be off, or above 0 up to {high:,}, not {kind_of(value)}")
+
+    return read
+
+
 def within(low: float, high: float) -> AfterValidator:
     """Bounds of a duration in seconds, both included."""
 
@@ -200,6 +259,28 @@ def whole_schema(low: int, high: int) -> WithJsonSchema:
     return WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
 
 
+def share_schema(high: float) -> WithJsonSchema:
+    """The schema of shares from 0 to a bound."""
+    return WithJsonSchema({"type": "number", "minimum": 0, "maximum": high})
+
+
+def off_or_duration_schema() -> WithJsonSchema:
+    """The schema of durations, or `off`."""
+    return WithJsonSchema({"anyOf": [{"const": "off"}, _DURATION]})
+
+
+def off_or_whole_schema(low: int, high: int) -> WithJsonSchema:
+    """The schema of whole numbers between two bounds, or `off`."""
+    number = {"type": "integer", "minimum": low, "maximum": high}
+    return WithJsonSchema({"anyOf": [{"const": "off"}, number]})
+
+
+def off_or_number_schema(high: float) -> WithJsonSchema:
+    """The schema of numbers above 0 up to a bound, or `off`."""
+    number = {"type": "number", "exclusiveMinimum": 0, "maximum": high}
+    return WithJsonSchema({"anyOf": [{"const": "off"}, number]})
+
+
 def many_schema(item: Mapping[str, Any]) -> WithJsonSchema:
     """The schema of a list that names something, and nothing twice."""
     return WithJsonSchema(
@@ -207,6 +288,12 @@ def many_schema(item: Mapping[str, Any]) -> WithJsonSchema:
     )
 
 
+_DURATION = {
+    "type": "string",
+    "pattern": DURATION_PATTERN,
+    "examples": ["200ms", "5s", "1m30s", "1h"],
+}
+_CIDR = {"type": "string", "examples": ["10.0.0.0/8", "2001:db8::/32"]}
 _TEXT = {"type": "string", "minLength": 1}
 _IP = {"type": "string", "examples": ["0.0.0.0", "::", "192.0.2.1"]}
 _ADDRESS = {"type": "string", "examples": ["0.0.0.0:443", "[::]:443"]}
@@ -215,13 +302,7 @@ _NAME = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
 Text = Annotated[str, PlainValidator(_read_text), WithJsonSchema(_TEXT)]
 Bool = Annotated[bool, PlainValidator(_read_bool), WithJsonSchema({"type": "boolean"})]
 Name = Annotated[str, PlainValidator(read_label), WithJsonSchema(_NAME)]
-Duration = Annotated[
-    float,
-    PlainValidator(read_duration),
-    WithJsonSchema(
-        {"type": "string", "pattern": DURATION_PATTERN, "examples": ["200ms", "5s", "1m30s", "1h"]}
-    ),
-]
+Duration = Annotated[float, PlainValidator(read_duration), WithJsonSchema(_DURATION)]
 LabelSelector = Annotated[
     str,
     PlainValidator(_read_selector),
@@ -253,6 +334,7 @@ AdminListen = Annotated[
 ]
 
 _Ip = Annotated[str, PlainValidator(read_ip)]
+_Cidr = Annotated[str, PlainValidator(_read_cidr)]
 _FrontendAddress = Annotated[Address, PlainValidator(read_address)]
 
 Names = Annotated[
@@ -263,6 +345,9 @@ Texts = Annotated[
 ]
 Ips = Annotated[
     Sequence[_Ip], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_IP)
+]
+Cidrs = Annotated[
+    Sequence[_Cidr], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_CIDR)
 ]
 Addresses = Annotated[
     Sequence[_FrontendAddress],

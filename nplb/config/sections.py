@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from nplb.config.document import ClusterSection, DocumentSection, EdgeSection, FrontendSection
+from nplb.config.connections import FrontendSection
+from nplb.config.document import ClusterSection, DocumentSection, EdgeSection
 from nplb.config.errors import spelled
 from nplb.config.values import kind_of
 from nplb.config.words import did_you_mean, shown

@@ -264,6 +264,7 @@ def _frontend(
         balance=override.balance or settings.balance,
         timeouts=override.timeouts or settings.timeouts,
         connect_attempts=override.connect_attempts or settings.connect_attempts,
+        relay=override.relay or settings.relay,
         backends=tuple(backends),
         left_out=tuple(left_out),
     )

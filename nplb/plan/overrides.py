@@ -16,7 +16,7 @@ def overrides_for(
     merged = FrontendSettings(service=service.key.short)
     fields = {
         name: next((v for f in matching if (v := getattr(f, name)) is not None), None)
-        for name in ("listen", "balance", "timeouts", "connect_attempts")
+        for name in ("listen", "balance", "timeouts", "connect_attempts", "relay")
     }
     return FrontendSettings(service=merged.service, **fields)
 

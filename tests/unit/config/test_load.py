@@ -1,6 +1,7 @@
 """The configuration: settings, or every error at once with its place and what to do."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from nplb.model.errors import HostPermissionError
 from nplb.model.keys import Address
 from nplb.model.plan import Timeouts
 from nplb.model.reasons import Balance
+from nplb.model.relay import Leave, NoBackend, RelayOptions, SendProxy
 from nplb.model.settings import EdgePort, KubernetesSource, ManifestsSource, Settings
 from tests.support.users import as_ordinary_user, make_open_dir
 
@@ -116,6 +118,84 @@ state_dir: state
     assert (settings.log.level, settings.log.format) == ("debug", "json")
     assert settings.shutdown.drain_seconds == 60.0
     assert settings.state_dir == tmp_path / "state"
+
+
+def test_options_of_connections(load: Load) -> None:
+    settings = load(
+        ONE
+        + """
+timeouts: {lifetime: 1h, queue: 1s, hold: 2s, drain: 0s, keepalive: off, user: off}
+limits: {total: 9, connections: 8, per_backend: 7, queue: 6, per_client: 5, per_client_rate: 0.5}
+no_backend: hold
+source_ranges: [10.0.0.0/8, 2001:db8::/32]
+send_proxy: v2
+proxy_tlvs: true
+accept_proxy_from: 192.0.2.1
+source_addresses: 192.0.2.2
+affinity: 3h
+slow_start: 30s
+spill_below: 1
+on_leave: drain
+reset_on_down: true
+access_log: true
+"""
+    ).settings
+    assert settings.max_connections == 9
+    assert settings.relay == RelayOptions(
+        lifetime_seconds=3600.0,
+        no_backend=NoBackend.HOLD,
+        hold_seconds=2.0,
+        max_connections=8,
+        max_connections_per_backend=7,
+        max_queue=6,
+        queue_seconds=1.0,
+        max_connections_per_client=5,
+        client_rate=0.5,
+        source_ranges=("10.0.0.0/8", "2001:db8::/32"),
+        send_proxy=SendProxy.V2,
+        proxy_tlvs=True,
+        accept_proxy_from=("192.0.2.1/32",),
+        source_addresses=("192.0.2.2",),
+        affinity_seconds=10800,
+        slow_start_seconds=30.0,
+        spill_below=1.0,
+        on_leave=Leave.DRAIN,
+        drain_seconds=0.0,
+        reset_on_down=True,
+        keepalive_seconds=0,
+        user_timeout_seconds=0.0,
+        access_log=True,
+    )
+    assert type(settings.relay.affinity_seconds) is int
+
+
+def test_an_override_adds_to_that_of_the_whole_service_and_to_the_general(load: Load) -> None:
+    settings = load(
+        """
+clusters: [{name: prod, kubernetes: {}}, {name: lab, kubernetes: {}}]
+slow_start: 10s
+limits: {per_client: 5}
+timeouts: {connect: 1s, idle: 10s}
+frontends:
+  - {service: shop/web, affinity: 1h, limits: {per_client: off}, timeouts: {idle: 20s}}
+  - {service: shop/web:https, send_proxy: v2, timeouts: {half_closed: 7s}}
+  - {service: lab/shop/web, on_leave: close}
+  - {service: prod/shop/web:https, access_log: true}
+  - {service: shop/api, balance: first}
+"""
+    ).settings
+    whole, https, lab, prod_https, api = settings.frontends
+    general = RelayOptions(slow_start_seconds=10.0, max_connections_per_client=5)
+    assert settings.relay == general
+    of_whole = replace(general, affinity_seconds=3600, max_connections_per_client=0)
+    assert whole.relay == of_whole
+    assert whole.timeouts == Timeouts(connect=1.0, idle=20.0)
+    assert https.relay == replace(of_whole, send_proxy=SendProxy.V2)
+    assert https.timeouts == Timeouts(connect=1.0, idle=20.0, half_closed=7.0)
+    assert lab.relay == replace(general, on_leave=Leave.CLOSE)
+    assert prod_https.relay == replace(of_whole, access_log=True)
+    assert prod_https.timeouts is None
+    assert (api.relay, api.timeouts, api.balance) == (None, None, Balance.FIRST)
 
 
 def test_all_errors_at_once_in_the_order_of_the_file(
@@ -228,6 +308,24 @@ state_dir:
         ("frontends: [{service: a/b, listen: 0.0.0.0:9090}]", "is where the admin server listens"),
         ("frontends: [{service: a/b, connect_attempts: 17}]", "whole number from 1 to 16"),
         ("frontends: [{service: a/b, timeouts: {conect: 1s}}]", 'did you mean "connect"?'),
+        ("timeouts: {lifetime: 0s}", "timeouts.lifetime: must be off, or from 1s to 365d, not 0s"),
+        ("timeouts: {keepalive: 1500ms}", "must be whole seconds, not 1s500ms"),
+        ("timeouts: {idle: off}", 'timeouts.idle: "off" is not a duration'),
+        ("limits: {connections: 0}", "limits.connections: must be off, or from 1 to 1,000,000"),
+        ("limits: {per_client_rate: 0}", "must be off, or above 0 up to 1,000,000"),
+        ("source_ranges: [10.0.0.1/8]", "has bits behind its prefix, write 10.0.0.0/8"),
+        ("source_ranges: [edge]", '"edge" is not a CIDR such as "10.0.0.0/8"'),
+        ("source_ranges: 10", 'must be a CIDR such as "10.0.0.0/8", not the number 10'),
+        ("proxy_tlvs: true", "proxy_tlvs: only version 2 has TLVs, set send_proxy: v2"),
+        ("send_proxy: 2", "send_proxy: must be none, v1 or v2, not the number 2"),
+        (
+            "frontends: [{service: a/b, send_proxy: v1, proxy_tlvs: true}]",
+            "frontends[0].proxy_tlvs: only version 2 has TLVs",
+        ),
+        (
+            "frontends: [{service: a/b, limits: {total: 5}}]",
+            "frontends[0].limits.total: unknown key",
+        ),
         ("state_dir: 5", 'state_dir: must be text, quote it: "5"'),
         ("state_dir: nplb.yaml", "is not a directory, name one"),
         ("colour: red", "unknown key, the keys at the top are: "),
@@ -239,7 +337,7 @@ state_dir:
 def test_one_thing_wrong(errors: Callable[..., list[str]], more: str, message: str) -> None:
     (found,) = errors(ONE + more + "\n")
     assert message in found
-    assert found.startswith("3:" if "second" in message else "2:")
+    assert found.startswith("3:" if "second document" in message else "2:")
 
 
 @pytest.mark.parametrize(
@@ -380,6 +478,7 @@ clusters:
 frontends:
   - service: prod/web/api
 admin: {listen: "0.0.0.0:30500"}
+limits: {queue: 5}
 """
     )
     found = [str(w).replace(f"{tmp_path}/", "") for w in configuration.warnings]
@@ -404,6 +503,7 @@ admin: {listen: "0.0.0.0:30500"}
             "nplb.yaml:9:17: admin.listen: port 30500 is in the NodePort range of lab, a Service "
             "that gets it can't be served here: choose another"
         ),
+        "nplb.yaml:10:17: limits.queue: nobody waits unless limits.per_backend is set",
     ]
 
 

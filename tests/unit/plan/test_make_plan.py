@@ -8,6 +8,7 @@ from nplb.model.cluster import ServiceType, Snapshot, TrafficPolicy
 from nplb.model.keys import Address, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Backend, Plan
 from nplb.model.reasons import BackendReason, BackendState, Balance, Cause, SkipReason
+from nplb.model.relay import RelayOptions, SendProxy
 from nplb.model.settings import (
     EdgePort,
     FrontendSettings,
@@ -278,3 +279,21 @@ def test_a_cluster_without_a_snapshot_contributes_nothing_yet() -> None:
     assert [f.key for f in plan.frontends] == [
         FrontendKey(ServiceKey("a", "default", "web"), 80, Protocol.TCP)
     ]
+
+
+def test_options_of_connections_are_those_of_the_port_or_the_general_ones() -> None:
+    general = RelayOptions(slow_start_seconds=10.0)
+    own = RelayOptions(send_proxy=SendProxy.V2)
+    settings = Settings(
+        clusters=(a_cluster(),),
+        relay=general,
+        frontends=(
+            FrontendSettings(service="default/web", port="https", relay=own),
+            FrontendSettings(service="default/web", balance=Balance.FIRST),
+        ),
+    )
+    service = a_service("web", a_port(30080, 80, "http"), a_port(30443, 443, "https"))
+    snapshot = a_snapshot([service], [a_node(1)])
+    http, https = make_plan(settings, {"prod": snapshot}, {}, Plan(), 0.0).frontends
+    assert (http.relay, https.relay) == (general, own)
+    assert (http.balance, https.balance) == (Balance.FIRST, Balance.FIRST)
