@@ -6,14 +6,16 @@ say: the set that a number would be drawn from, who holds a number that was refu
 chance may still spoil.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 from nplb.alloc.errors import Refused
 from nplb.alloc.findings import holder_text
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.outcome import PortOutcome, health_check_outcome, port_outcomes
+from nplb.alloc.portrange import PortRange
 from nplb.alloc.scratch import Scratch
 from nplb.alloc.services import begin_create, begin_update
 from nplb.model.cluster import Service
@@ -156,20 +158,28 @@ class Batch:
         port_range = self._ledger.port_range
         if number not in port_range:
             span = port_range.static if port_range.static_size else port_range
-            return f"numbers to choose by hand are {span}"
+            return f"numbers to choose by hand are {span}{self._free_one()}"
         holders = self._ledger.holders(number)
         if holders:
             own = all(holder.service == service for holder in holders)
             who = " and ".join(holder_text(holder) for holder in holders)
-            return f"{number} is held by {'this Service itself, ' if own else ''}{who}"
+            if own:
+                return f"{number} is held by this Service itself, {who}"
+            return f"{number} is held by {who}{self._free_one()}"
         for key, other in self._sent.items():
             if number == other.health_check_node_port or any(
                 number == port.node_port for port in other.ports
             ):
-                return f"{number} is taken by {key.short}, which comes before it"
+                return f"{number} is taken by {key.short}, which comes before it{self._free_one()}"
         if self.scratch.may_be_had(number):
             return f"this Service itself asks for {number} more than once"
         return f"the draws before it leave no number in the band of {number}"
+
+    def _free_one(self) -> str:
+        """What could be asked for instead, as the end of a sentence."""
+        numbers = self._ledger.port_range.static.numbers
+        free = next((number for number in numbers if self.scratch.may_be_had(number)), None)
+        return f"; {free} is free" if free is not None else ""
 
 
 def already_exists(key: ServiceKey) -> Refused:
@@ -178,13 +188,13 @@ def already_exists(key: ServiceKey) -> Refused:
 
 
 def suggest(
-    ledger: Ledger, count: int, band: Band = Band.STATIC, avoid: frozenset[int] = frozenset()
+    port_range: PortRange,
+    taken: Container[int],
+    count: int,
+    band: Band = Band.STATIC,
 ) -> tuple[int, ...]:
-    """Up to `count` free numbers to choose by hand, none of them in `avoid`: the lowest of the
-    static band, or the highest of the dynamic one."""
-    free = [
-        number
-        for number in Scratch(ledger.port_range, ledger.taken).free_numbers(band)
-        if number not in avoid
-    ]
-    return tuple(free[:count] if band is Band.STATIC else free[: -count - 1 : -1])
+    """Up to `count` numbers of a band to choose by hand, none of them in `taken`: the lowest of
+    the static band, or the highest of the dynamic one."""
+    span = port_range.static if band is Band.STATIC else port_range.dynamic
+    numbers = span.numbers if band is Band.STATIC else reversed(span.numbers)
+    return tuple(islice((number for number in numbers if number not in taken), count))

@@ -109,10 +109,6 @@ class Scratch(PortAllocator):
         band = self._band(port)
         return self._clear(band).bit_count() > self._unknown(band)
 
-    def free_numbers(self, band: Band) -> tuple[int, ...]:
-        """The free numbers of a band, in order."""
-        return tuple(self.port_range.base + i for i in set_bits(self._clear(band)))
-
     def _band(self, port: int) -> Band:
         return Band.STATIC if port in self.port_range.static else Band.DYNAMIC
 

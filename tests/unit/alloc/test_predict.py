@@ -64,13 +64,19 @@ def test_a_number_that_is_taken_is_refused_with_the_holder_as_hint() -> None:
         'Service "a" is invalid: spec.ports[0].nodePort: Invalid value: 30080: '
         "provided port is already allocated"
     )
-    assert answer.hint == "30080 is held by shop/web (p0 80/TCP)"
+    assert answer.hint == "30080 is held by shop/web (p0 80/TCP); 30000 is free"
+
+
+def test_a_number_asked_for_twice_is_told_so() -> None:
+    answer = only(predict(ledger(), [service("a", 30080, 30080)]))
+    assert answer.message.endswith("provided port is already allocated")
+    assert answer.hint == "this Service itself asks for 30080 more than once"
 
 
 def test_a_number_outside_of_the_range_is_refused_with_the_band_as_hint() -> None:
     answer = only(predict(ledger(), [service("a", 29999)]))
     assert answer.message.endswith("The range of valid ports is 30000-32767")
-    assert answer.hint == "numbers to choose by hand are 30000-30085"
+    assert answer.hint == "numbers to choose by hand are 30000-30085; 30000 is free"
 
 
 def test_a_drawn_number_comes_from_the_dynamic_band() -> None:
@@ -125,7 +131,7 @@ def test_the_health_check_is_part_of_it() -> None:
         "Internal error occurred: failed to allocate requested HealthCheck NodePort 30020: "
         "provided port is already allocated"
     )
-    assert taken.hint == "30020 is held by shop/web (p0 80/TCP)"
+    assert taken.hint == "30020 is held by shop/web (p0 80/TCP); 30000 is free"
 
 
 # -- several -------------------------------------------------------------------
@@ -134,7 +140,7 @@ def test_the_health_check_is_part_of_it() -> None:
 def test_an_accepted_one_holds_its_number_for_those_after_it() -> None:
     answers = predict(ledger(), [service("a", 30080), service("b", 30080)])
     assert [a.accepted for a in answers] == [True, False]
-    assert answers[1].hint == "30080 is taken by shop/a, which comes before it"
+    assert answers[1].hint == "30080 is taken by shop/a, which comes before it; 30000 is free"
 
 
 def test_a_refused_one_holds_nothing() -> None:
@@ -302,9 +308,9 @@ def test_what_is_predicted_is_what_happens() -> None:
 
 
 def test_suggests_the_lowest_static_and_the_highest_dynamic_numbers() -> None:
-    known = ledger(service("web", 30000, 30002, 32767))
-    assert suggest(known, 3) == (30001, 30003, 30004)
-    assert suggest(known, 2, Band.DYNAMIC) == (32766, 32765)
-    assert suggest(known, 2, avoid=frozenset({30001, 30003})) == (30004, 30005)
-    assert len(suggest(known, 1000)) == 84
-    assert suggest(ledger(text="30000-30009"), 1) == ()
+    span = parse_port_range("30000-32767")
+    taken = {30000, 30002, 32767}
+    assert suggest(span, taken, 3) == (30001, 30003, 30004)
+    assert suggest(span, taken, 2, Band.DYNAMIC) == (32766, 32765)
+    assert len(suggest(span, taken, 1000)) == 84
+    assert suggest(parse_port_range("30000-30009"), (), 1) == ()
