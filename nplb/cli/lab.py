@@ -43,14 +43,14 @@ DEFAULT_KUBECONFIG = ".nplb/lab.kubeconfig"
     help="Where the nodes are, within 127.0.0.0/8. Labs side by side need one each.",
 )
 @click.option(
-    "--pod-network", default="10.244.0.0/16", show_default=True, metavar="CIDR", help="For pods."
+    "--pod-network",
+    metavar="CIDR",
+    help="For pods, served at 127.*.  [default: 10.244.0.0/16, another with another --network]",
 )
 @click.option(
     "--service-network",
-    default="10.96.0.0/16",
-    show_default=True,
     metavar="CIDR",
-    help="For ClusterIPs.",
+    help="For ClusterIPs, served at 127.*.  [default: 10.96.0.0/16, as for pods]",
 )
 @click.option(
     "--node-port-range",
@@ -68,8 +68,8 @@ def command(
     files: tuple[Path, ...],
     empty: bool,
     network: str,
-    pod_network: str,
-    service_network: str,
+    pod_network: str | None,
+    service_network: str | None,
     node_port_range: str,
 ) -> None:
     """Run a sandbox cluster on loopback until Ctrl-C: an API server for kubectl, nodes with

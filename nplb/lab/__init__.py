@@ -1,1 +1,19 @@
-"""A cluster in a process, for trying and testing."""
+"""The lab: a cluster in a process, on loopback, without root, for trying and testing.
+
+Law: nothing leaves loopback. What a client sees at a node is what a node of a real cluster would
+show it, and every place where it cannot be is said where it is made. Faults are levels: what is
+broken, and everything else follows from it.
+
+cluster         Lab: everything below, wired together
+api             the API server
+node            a machine: interface, kube-proxy, kubelet, its Node object; its condition
+interface       one address with what listens there; up, refusing or silent, as one
+kubeproxy       NodePorts, health checks; rules (pure), serviceports, clusterips, datagrams
+kubelet         runs pods: pods, apps, httpd
+workloads, endpointslices, lifecycle    the controllers
+view            Services and slices, decoded once for all nodes
+faults          what is broken now; targets, control (HTTP), client (for commands)
+flow, wire, silence     one forwarded connection, one socket, and how a socket is made deaf
+podobjects, nodeobjects, writes, apply      objects, and how they are written
+kubeconfig, manifests, introduction         what a newcomer gets
+"""

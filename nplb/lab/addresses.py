@@ -10,6 +10,7 @@ from ipaddress import IPv4Network
 from nplb.model.errors import ConfigurationError, HostError
 
 LOOPBACK = IPv4Network("127.0.0.0/8")
+USUAL_NODES = "127.0.1.0/24"
 PODS_PER_NODE = 24  # prefix length of a node's pod CIDR, as kube-controller-manager's default
 
 
@@ -40,6 +41,16 @@ def parse_network(text: str, what: str, *, loopback: bool) -> IPv4Network:
     if network.prefixlen > 29:
         raise ConfigurationError(f"{what}: {text} is too small; write one such as {example}")
     return network
+
+
+def usual_networks(nodes: IPv4Network) -> tuple[str, str]:
+    """Networks for pods and for ClusterIPs that go with a nodes' network: what most clusters
+    have with the usual one, others with others, so that labs side by side do not meet."""
+    if nodes == IPv4Network(USUAL_NODES):
+        return "10.244.0.0/16", "10.96.0.0/16"
+    _, second, third, _ = nodes.network_address.packed
+    number = second * 3 + third
+    return f"10.{128 + number % 96}.0.0/16", f"10.{64 + number % 32}.0.0/16"
 
 
 class PodPool:

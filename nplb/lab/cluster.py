@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from nplb.lab.addresses import PodPool, parse_network
+from nplb.lab.addresses import USUAL_NODES, PodPool, parse_network, usual_networks
 from nplb.lab.api.server import ApiServer
 from nplb.lab.apply import apply_objects, read_objects
 from nplb.lab.clusterips import ClusterIps
@@ -41,9 +41,6 @@ from nplb.model.cluster import Service
 from nplb.model.errors import ConfigurationError, HostError
 from nplb.model.keys import Address, ServiceKey
 
-NETWORK = "127.0.1.0/24"
-POD_NETWORK = "10.244.0.0/16"
-SERVICE_NETWORK = "10.96.0.0/16"
 NODE_PORT_RANGE = "30000-32767"
 POLL_SECONDS = 0.01
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
@@ -53,7 +50,8 @@ class Lab:
     """One cluster. Labs run side by side if their networks differ.
 
     `network` is where the nodes are (node-1 at its first address), `pod_network` and
-    `service_network` what the API shows, served at their twins on loopback. `nodes=0` is the API
+    `service_network` what the API shows, served at their twins on loopback; unless given they
+    follow from `network`. `nodes=0` is the API
     server alone, without a controller. `kubeconfig` None writes it to a temporary directory.
     `manifests` are files applied at start. kubectl sends a token over `tls` only. Raises
     ConfigurationError for a network that makes no sense.
@@ -63,9 +61,9 @@ class Lab:
         self,
         *,
         nodes: int = 3,
-        network: str = NETWORK,
-        pod_network: str = POD_NETWORK,
-        service_network: str = SERVICE_NETWORK,
+        network: str = USUAL_NODES,
+        pod_network: str | None = None,
+        service_network: str | None = None,
         node_port_range: str = NODE_PORT_RANGE,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -76,8 +74,11 @@ class Lab:
         rng: random.Random | None = None,
     ) -> None:
         self._network = parse_network(network, "the nodes' network", loopback=True)
-        pods = parse_network(pod_network, "the pod network", loopback=False)
-        services = parse_network(service_network, "the service network", loopback=False)
+        usual_pods, usual_services = usual_networks(self._network)
+        pods = parse_network(pod_network or usual_pods, "the pod network", loopback=False)
+        services = parse_network(
+            service_network or usual_services, "the service network", loopback=False
+        )
         self._check_node_count(nodes)
         self._wanted_nodes = nodes
         self._host = host

@@ -124,8 +124,10 @@ class ServicePortServer:
         if target is None:
             sock.close()
             return
-        # Masquerading, which `externalTrafficPolicy: Local` does without.
-        source = peer[0] if self.rule.preserve_source else self._interface.ip
+        # Masquerading, which `externalTrafficPolicy: Local` does without. A client that is not
+        # on loopback could not be answered there.
+        keep = self.rule.preserve_source and peer[0].startswith("127.")
+        source = peer[0] if keep else self._interface.ip
         Flow(self._interface, sock, self._resolve(target.ip, target.port, self.protocol), source)
 
     def _route(self, client: str) -> tuple[str, int] | None:

@@ -29,7 +29,7 @@ from nplb.lab.podobjects import (
 )
 from nplb.lab.view import ClusterView
 from nplb.lab.writes import WorkQueue, bind, delete
-from nplb.model.cluster import Service
+from nplb.model.cluster import Service, ServiceType
 from nplb.model.keys import Protocol, ServiceKey
 
 log = logging.getLogger(__name__)
@@ -56,13 +56,13 @@ PodKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """What the pods of a group must be. `service` is the Service that they are named after."""
+    """What the pods of a group must be. `service` is the Service that they are named after;
+    `ports` are protocol, name and number of each declared port."""
 
     service: str
     count: int
     kind: str
     ports: tuple[tuple[str, str, int], ...]
-    """Protocol, name and number of each declared port."""
 
     @property
     def hash(self) -> str:
@@ -125,7 +125,7 @@ class Workloads:
         for key in sorted(keys):
             service = self._view.service(key)
             group: GroupKey | None = None
-            if service is not None and service.selector:
+            if service is not None and _wants_pods(service):
                 group = (key.namespace, tuple(sorted(service.selector.items())))
             old = self._group_of.pop(key, None)
             if old is not None:
@@ -275,6 +275,11 @@ def _workload_of(pod: JsonObject) -> str:
     labels = pod["metadata"].get("labels") or {}
     workload: str = labels.get(WORKLOAD_LABEL, "")
     return workload
+
+
+def _wants_pods(service: Service) -> bool:
+    """Whether a Service selects pods; the selector of an ExternalName means nothing."""
+    return bool(service.selector) and service.type is not ServiceType.EXTERNAL_NAME
 
 
 def _first_to_go(pods: Sequence[JsonObject]) -> list[JsonObject]:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from nplb.cli import main
 from tests.support.lab import Networks
 from tests.support.labmanifests import service
 
@@ -47,8 +49,13 @@ class Process:
             if "Ctrl-C ends the lab" in line:
                 break
 
+    def tell(self, *arguments: str) -> Result:
+        """A subcommand that talks to it."""
+        kubeconfig = str(self.directory / ".nplb" / "lab.kubeconfig")
+        return CliRunner().invoke(main, ["lab", "--kubeconfig", kubeconfig, *arguments])
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command beside it, in the same directory."""
+        """Another process beside it, in the same directory."""
         return subprocess.run(
             [sys.executable, "-m", "nplb", "lab", *arguments],
             cwd=self.directory,
@@ -100,14 +107,17 @@ def test_a_lab_from_its_start_to_its_end(process: Process, networks: Networks) -
     assert f"{networks.node(1)} (zone-a)" in process.words
     assert "health check port" in process.words
 
-    assert process.run("fault", "node-2", "slow=50ms").stdout == "node/node-2 slow=50ms: on\n"
-    assert "on: node/node-2 slow=50ms" in process.run("faults").stdout
-    listed = json.loads(process.run("nodes", "-o", "json").stdout)
+    assert process.tell("fault", "node-2", "slow=50ms").output == "node/node-2 slow=50ms: on\n"
+    assert process.tell("fault", "api", "html", "--for", "soon").exit_code == 2
+    assert "on: node/node-2 slow=50ms" in process.tell("faults").output
+    listed = json.loads(process.tell("nodes", "-o", "json").output)
     assert [node["name"] for node in listed["nodes"]] == ["node-1", "node-2", "node-3"]
-    refused = process.run("fault", "node-7", "refuse")
-    assert refused.returncode == 78
-    assert "there are node-1, node-2, node-3" in refused.stderr
-    assert process.run("clear").stdout == "node/node-2 slow=50ms: off\n"
+    assert "node-4 at" in process.tell("add-node").output
+    refused = process.tell("fault", "node-7", "refuse")
+    assert refused.exit_code == 78
+    assert "there are node-1, node-2, node-3" in refused.output
+    assert process.tell("clear").output == "node/node-2 slow=50ms: off\n"
+    assert process.tell("clear").output == "nothing was broken\n"
 
     second = process.run(*process.networks)
     assert second.returncode == 1
@@ -118,9 +128,9 @@ def test_a_lab_from_its_start_to_its_end(process: Process, networks: Networks) -
 
     assert process.end() == 0
     assert not kubeconfig.exists()
-    ended = process.run("nodes")
-    assert ended.returncode == 78
-    assert "no lab runs here" in ended.stderr
+    ended = process.tell("nodes")
+    assert ended.exit_code == 78
+    assert "no lab runs here" in ended.output
 
 
 @pytest.mark.kubectl

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,9 @@ from tests.support.eventually import eventually
 from tests.support.lab import Networks, make_lab
 from tests.support.labclient import get, is_silent, refuses
 from tests.support.labmanifests import manual_slice, service
+from tests.support.users import as_ordinary_user
+
+LOWEST_FREE = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
 
 
 async def test_every_node_forwards_to_every_pod(lab: Lab) -> None:
@@ -143,6 +147,20 @@ async def test_the_cluster_ip_is_served_on_loopback(lab: Lab) -> None:
     assert answer.json["client"] == "127.0.0.77"
 
 
+async def test_low_ports_without_the_right_are_said_once_and_nodeports_work(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    with as_ordinary_user():
+        await lab.apply(service("web", pods=1, port=80, target=80))
+        await lab.apply(service("shop", pods=1, port=443, target=443))
+        for name in ("web", "shop"):
+            await lab.service_ready(name)
+    for name, port in (("web", 80), ("shop", 443)):
+        assert (await get(lab.address("node-1", name), "/json")).json["port"] == port
+    if LOWEST_FREE > 443:
+        assert caplog.text.count("ClusterIPs are not served on ports below 1024") == 1
+
+
 async def test_udp_is_forwarded(lab: Lab) -> None:
     await lab.apply(service("dns", pods=1, app="echo", protocol="UDP", port=53, target=5353))
     await lab.service_ready("dns")
@@ -216,7 +234,7 @@ async def test_pods_are_spread_over_the_nodes(lab: Lab) -> None:
 
 
 async def test_two_labs_run_side_by_side(lab: Lab) -> None:
-    """On other nodes' addresses, with the same pod and service networks and the same ports."""
+    """Even with the same pod and service networks: only their nodes' addresses differ."""
     second, third = lab.node("node-1").address.split(".")[1:3]
     networks = Networks(
         nodes=f"127.{int(second) + 128}.{third}.0/24",

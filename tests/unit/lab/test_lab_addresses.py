@@ -4,7 +4,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from nplb.lab.addresses import PodPool, parse_network, twin
+from nplb.lab.addresses import USUAL_NODES, PodPool, parse_network, twin, usual_networks
 from nplb.model.errors import ConfigurationError, HostError
 
 
@@ -50,3 +50,10 @@ def test_a_full_network_says_so_and_a_released_address_can_be_had() -> None:
         pool.take(2)
     pool.release(taken[2])
     assert pool.take(2) == taken[2]
+
+
+def test_labs_side_by_side_have_networks_of_their_own() -> None:
+    assert usual_networks(IPv4Network(USUAL_NODES)) == ("10.244.0.0/16", "10.96.0.0/16")
+    seen = [usual_networks(IPv4Network(f"127.0.{third}.0/24")) for third in range(1, 30)]
+    pods, services = zip(*seen, strict=True)
+    assert len(set(pods) | set(services)) == 2 * len(seen)
