@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= config/nplb.yaml
-# The Debian packages that tests use: real kubectl, and tools for network namespaces.
-DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip haproxy:haproxy
+# The Debian packages that tests use: real kubectl, tools for network namespaces, promtool for
+# the alert rules, and a browser for the dashboard.
+DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip haproxy:haproxy prometheus:promtool chromium:chromium
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run clean

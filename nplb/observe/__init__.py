@@ -12,4 +12,6 @@ families     every metric's name, type, labels and meaning: what docs/metrics.md
 metrics      a status as Prometheus metrics
 ledger_metrics  the ledgers, as more of them
 exposition   metrics as the text of a scrape
+document     docs/metrics.md, from the families
+history      the last hour, in bounded rings
 """
