@@ -1,0 +1,419 @@
+"""The kernel plane between real namespaces: a client, an edge, two nodes with real servers."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+
+from nplb.dataplane.kernel.nft import Nft
+from nplb.dataplane.kernel.plane import KernelPlane, delete_table
+from nplb.model.kernel import KernelOptions, Refusal
+from nplb.model.keys import Address, Protocol
+from nplb.model.reasons import BackendReason, BackendState, Balance, EndReason
+from nplb.model.relay import Leave, NoBackend, RelayOptions
+from tests.support.kernelplans import a_frontend, a_plan, with_state, without
+from tests.support.netns import (
+    Greeter,
+    Site,
+    ask,
+    dial,
+    greet,
+    greeting,
+    requires_namespaces,
+    site,
+)
+
+pytestmark = requires_namespaces
+
+EDGE = Address("10.71.0.1", 443)
+EDGE6 = Address("fd71::1", 443)
+CLOCK = 1_000_000.0
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Site]:
+    with site() as here:
+        with Greeter(here.nodes[0], 30080, "one"), Greeter(here.nodes[1], 30080, "two"):
+            yield here
+
+
+@pytest.fixture
+async def plane(world: Site) -> AsyncIterator[KernelPlane]:
+    with world.edge.entered():
+        plane = KernelPlane(now=lambda: CLOCK)
+        yield plane
+        await plane.stop()
+        await delete_table(Nft())
+
+
+async def served(world: Site, times: int, to: Address = EDGE, **options: str) -> Counter[str]:
+    """How often each node greeted."""
+
+    def run() -> Counter[str]:
+        return Counter(greet(world.client, to, **options)[0] for _ in range(times))
+
+    return await asyncio.to_thread(run)
+
+
+async def test_in_turn_is_exact(world: Site, plane: KernelPlane) -> None:
+    await plane.apply(a_plan(a_frontend()))
+    assert await served(world, 10) == {"one": 5, "two": 5}
+
+
+@pytest.mark.parametrize(
+    "balance", [Balance.RANDOM_TWO_CHOICES, Balance.SOURCE_HASH, Balance.MAGLEV]
+)
+async def test_every_method_gives_a_backend(
+    world: Site, plane: KernelPlane, balance: Balance
+) -> None:
+    await plane.apply(a_plan(a_frontend(balance=balance)))
+    seen = await served(world, 6)
+    assert sum(seen.values()) == 6
+    if balance is not Balance.RANDOM_TWO_CHOICES:
+        assert len(seen) == 1  # one client, one backend
+
+
+async def test_weights_are_shares(world: Site, plane: KernelPlane) -> None:
+    await plane.apply(a_plan(a_frontend(weights=(3, 1))))
+    assert await served(world, 8) == {"one": 6, "two": 2}
+
+
+async def test_ipv6_and_wildcard_addresses(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend(
+        ips=("10.72.1.2", "10.72.2.2", "fd72:1::2", "fd72:2::2"), listen=("0.0.0.0", "::")
+    )
+    await plane.apply(a_plan(frontend))
+    assert await served(world, 4) == {"one": 2, "two": 2}
+    assert await served(world, 4, EDGE6) == {"one": 2, "two": 2}
+    # Packets that only pass through the edge are none of a wildcard's business.
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(dial, world.client, Address("10.72.1.2", 443))
+
+
+async def test_udp(world: Site, plane: KernelPlane) -> None:
+    await plane.apply(a_plan(a_frontend(protocol=Protocol.UDP, edge_port=53)))
+    answers = {
+        (await asyncio.to_thread(ask, world.client, Address("10.71.0.1", 53)))[0] for _ in range(4)
+    }
+    assert answers == {"one", "two"}
+
+
+async def test_a_udp_client_that_asked_too_early_is_served_once_it_can_be(
+    world: Site, plane: KernelPlane
+) -> None:
+    edge = Address("10.71.0.1", 53)
+    await plane.apply(a_plan(a_frontend()))  # connection tracking is on
+    with pytest.raises(OSError, match=r"refused|timed out"):
+        await asyncio.to_thread(ask, world.client, edge, 0.3, 40053)
+    await plane.apply(a_plan(a_frontend(), a_frontend("dns", protocol=Protocol.UDP, edge_port=53)))
+    name, _ = await asyncio.to_thread(ask, world.client, edge, 2.0, 40053)
+    assert name in ("one", "two")
+
+
+async def test_nodes_see_the_edge_or_the_client(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend(ips=("10.72.1.2",))
+    await plane.apply(a_plan(frontend))
+    assert (await asyncio.to_thread(greet, world.client, EDGE))[1] == "10.72.1.1"
+    await plane.apply(a_plan(replace(frontend, kernel=KernelOptions(masquerade=False))))
+    assert (await asyncio.to_thread(greet, world.client, EDGE))[1] == "10.71.0.2"
+
+
+@pytest.mark.parametrize("masquerade", [True, False])
+async def test_clients_on_the_edge_itself(
+    world: Site, plane: KernelPlane, masquerade: bool
+) -> None:
+    await plane.apply(a_plan(a_frontend(kernel=KernelOptions(masquerade=masquerade))))
+    seen = {(await asyncio.to_thread(greet, world.edge, EDGE))[0] for _ in range(4)}
+    assert seen == {"one", "two"}
+
+
+@pytest.mark.parametrize("masquerade", [True, False])
+async def test_a_node_can_be_a_client_and_get_itself(
+    world: Site, plane: KernelPlane, masquerade: bool
+) -> None:
+    frontend = a_frontend(ips=("10.72.1.2",), kernel=KernelOptions(masquerade=masquerade))
+    await plane.apply(a_plan(frontend))
+    assert await asyncio.to_thread(greet, world.nodes[0], EDGE) == ("one", "10.72.1.1")
+
+
+async def test_without_a_backend_clients_are_reset_or_left_waiting(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend = a_frontend(ips=())
+    await plane.apply(a_plan(frontend))
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(dial, world.client, EDGE)
+    await plane.apply(a_plan(replace(frontend, kernel=KernelOptions(refusal=Refusal.DROP))))
+    with pytest.raises(TimeoutError):
+        await asyncio.to_thread(dial, world.client, EDGE, timeout=0.3)
+    traffic = await plane.read_counters()
+    assert traffic.frontends[frontend.key].ends[EndReason.NO_BACKEND] >= 2
+    udp = a_frontend("dns", ips=(), protocol=Protocol.UDP, edge_port=53)
+    await plane.apply(a_plan(udp))
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(ask, world.client, Address("10.71.0.1", 53))
+
+
+async def test_fail_open_tries_backends_that_are_down(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend(ips=("10.72.1.2",), relay=RelayOptions(no_backend=NoBackend.FAIL_OPEN))
+    await plane.apply(a_plan(with_state(frontend, 1, BackendState.DOWN)))
+    assert await served(world, 1) == {"one": 1}
+
+
+async def test_source_ranges(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend(relay=RelayOptions(source_ranges=("192.0.2.0/24", " 10.71.0.0/30 ")))
+    await plane.apply(a_plan(frontend))
+    assert (await served(world, 1)).total() == 1
+    await plane.apply(a_plan(replace(frontend, relay=RelayOptions(source_ranges=("::/0",)))))
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(dial, world.client, EDGE)
+    traffic = await plane.read_counters()
+    assert traffic.frontends[frontend.key].ends[EndReason.SOURCE_DENIED] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (RelayOptions(max_connections_per_client=2), EndReason.LIMIT_CLIENT),
+        (RelayOptions(max_connections=2), EndReason.LIMIT_FRONTEND),
+        (RelayOptions(client_rate=2), EndReason.LIMIT_CLIENT_RATE),
+    ],
+)
+async def test_limits(
+    world: Site, plane: KernelPlane, options: RelayOptions, reason: EndReason
+) -> None:
+    frontend = a_frontend(relay=options)
+    await plane.apply(a_plan(frontend))
+    first, second = [await asyncio.to_thread(dial, world.client, EDGE) for _ in range(2)]
+    with first, second:
+        assert greeting(first)
+        assert greeting(second)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(dial, world.client, EDGE)
+    traffic = await plane.read_counters()
+    assert traffic.frontends[frontend.key].ends == {reason: 1}
+
+
+async def test_affinity_outlives_changes_and_is_forgotten_for_who_left(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend = a_frontend(relay=RelayOptions(affinity_seconds=600))
+    await plane.apply(a_plan(frontend))
+    (name,) = await served(world, 6)
+    place = ("one", "two").index(name) + 1
+    await plane.apply(a_plan(frontend, a_frontend("other", edge_port=444)))
+    assert await served(world, 4) == {name: 4}
+    await plane.apply(a_plan(with_state(frontend, place, BackendState.DRAINING)))
+    (other,) = await served(world, 4)
+    assert other != name
+    await plane.apply(a_plan(frontend))
+    assert await served(world, 4) == {other: 4}
+
+
+async def test_a_draining_backend_keeps_its_connections(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend()
+    await plane.apply(a_plan(frontend))
+    with await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        name, _ = greeting(sock)
+        place = ("one", "two").index(name) + 1
+        await plane.apply(a_plan(with_state(frontend, place, BackendState.DRAINING)))
+        assert name not in await served(world, 4)
+        await plane.apply(a_plan(without(frontend, place)))
+        sock.sendall(b"still here")
+        assert sock.recv(64) == b"still here"
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the next bytes end in a reset."""
+    sock.settimeout(5)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        sock.sendall(b"anyone?")
+        assert sock.recv(64) == b""
+        sock.sendall(b"anyone?")
+    return True
+
+
+@pytest.mark.parametrize("how", ["down", "close", "removed", "deadline"])
+async def test_connections_are_ended_when_asked_for(
+    world: Site, plane: KernelPlane, how: str
+) -> None:
+    leave = {"close": Leave.CLOSE, "removed": Leave.CLOSE, "deadline": Leave.DRAIN}
+    frontend = a_frontend(
+        ips=("10.72.1.2",),
+        relay=RelayOptions(on_leave=leave.get(how, Leave.KEEP), drain_seconds=30.0),
+    )
+    await plane.apply(a_plan(frontend))
+    with await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        greeting(sock)
+        if how == "down":
+            after = with_state(frontend, 1, BackendState.DOWN)
+        elif how == "removed":
+            after = without(frontend, 1)
+        elif how == "close":
+            after = with_state(frontend, 1, BackendState.DRAINING)
+        else:
+            soon = with_state(frontend, 1, BackendState.DRAINING, since=CLOCK - 10)
+            applied = await plane.apply(a_plan(soon))
+            assert applied.retry_seconds == pytest.approx(20)
+            sock.sendall(b"still here")
+            assert sock.recv(64) == b"still here"
+            after = with_state(frontend, 1, BackendState.DRAINING, since=CLOCK - 30)
+        await plane.apply(a_plan(after))
+        assert await asyncio.to_thread(ended, sock)
+
+
+async def test_connections_of_a_backend_that_is_down_can_be_kept(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend = a_frontend(ips=("10.72.1.2",), kernel=KernelOptions(end_on_down=False))
+    await plane.apply(a_plan(frontend))
+    with await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        greeting(sock)
+        await plane.apply(a_plan(with_state(frontend, 1, BackendState.DOWN)))
+        sock.sendall(b"still here")
+        assert sock.recv(64) == b"still here"
+
+
+async def test_counters(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend()
+    await plane.apply(a_plan(frontend))
+    assert await served(world, 2) == {"one": 1, "two": 1}
+    with await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        greeting(sock)
+        sock.sendall(b"x" * 10_000)
+        got = 0
+        while got < 10_000:
+            got += len(sock.recv(65536))
+        traffic = await plane.read_counters()
+        counters = traffic.frontends[frontend.key]
+        assert (counters.accepted, counters.active) == (3, 1)
+        assert counters.bytes_in > 10_000
+        assert counters.bytes_out > 10_000
+        assert sorted(b.connections for b in traffic.backends.values()) == [1, 2]
+    await plane.flush()
+    await plane.apply(a_plan(frontend))
+    await served(world, 1)
+    assert (await plane.read_counters()).frontends[frontend.key].accepted == 4
+
+
+async def test_a_flushed_or_damaged_table_is_repaired(world: Site, plane: KernelPlane) -> None:
+    plan = a_plan(a_frontend())
+    await plane.apply(plan)
+    whole = world.edge.run("nft", "-s", "list", "table", "inet", "nplb")
+    for damage in (
+        "flush ruleset",
+        "flush chain inet nplb frontends",
+        "delete element inet nplb frontends4 { 10.71.0.1 . tcp . 443 }",
+        "add rule inet nplb guards drop",
+        "add chain inet nplb foreign { type filter hook input priority 0; policy drop; }",
+        "add element inet nplb nodes4 { 192.0.2.99 }",
+        "flush chain inet nplb nat-postrouting",
+    ):
+        world.edge.run("nft", "-f", "-", stdin=damage)
+        await plane.apply(plan)
+        repaired = world.edge.run("nft", "-s", "list", "table", "inet", "nplb")
+        assert sorted(repaired.splitlines()) == sorted(whole.splitlines()), damage
+    assert (await served(world, 2)).total() == 2
+
+
+async def test_others_rules_are_left_alone(world: Site, plane: KernelPlane) -> None:
+    world.edge.run("nft", "-f", "-", stdin="add table inet theirs\nadd chain inet theirs kept")
+    await plane.apply(a_plan(a_frontend()))
+    assert await plane.flush()
+    assert world.edge.run("nft", "list", "tables").split() == ["table", "inet", "theirs"]
+    world.edge.run("nft", "delete", "table", "inet", "theirs")
+    assert not await plane.flush()
+
+
+async def test_a_new_process_takes_the_table_over_without_a_gap(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend = a_frontend(relay=RelayOptions(affinity_seconds=600))
+    await plane.apply(a_plan(frontend))
+    (name,) = await served(world, 2)
+    with await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        greeting(sock)
+        second = KernelPlane(now=lambda: CLOCK)
+        unprobed = with_state(frontend, 1, BackendState.DOWN, BackendReason.PROBING)
+        unprobed = with_state(unprobed, 2, BackendState.DOWN, BackendReason.PROBING)
+        await second.apply(a_plan(unprobed))
+        # Nothing is known of the nodes yet, and they serve on, and clients are remembered.
+        assert await served(world, 3) == {name: 3}
+        await second.apply(a_plan(with_state(unprobed, 1, BackendState.DOWN)))
+        assert set(await served(world, 2)) == {"two"}
+        if name == "two":
+            sock.sendall(b"still here")
+            assert sock.recv(64) == b"still here"
+
+
+async def test_a_port_that_a_program_has_is_left_to_it(world: Site, plane: KernelPlane) -> None:
+    code = (
+        "import socket,sys\n"
+        "s=socket.create_server(('10.71.0.1',443))\n"
+        "print('ready',flush=True)\n"
+        "c,_=s.accept();c.sendall(b'program 0\\n');sys.stdin.read()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        "ip", "netns", "exec", world.edge.name, "python3", "-c", code,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    frontend = a_frontend(listen=("10.71.0.1", "10.71.0.9"))
+    applied = await plane.apply(a_plan(frontend))
+    (error,) = applied.listen_errors[frontend.key]
+    assert error.in_use
+    assert "10.71.0.1:443" in error.detail
+    assert applied.retry_seconds
+    assert await served(world, 1) == {"program": 1}
+    await process.communicate(b"")
+    applied = await plane.apply(a_plan(frontend))
+    assert not applied.listen_errors
+    assert await served(world, 2) == {"one": 1, "two": 1}
+
+
+async def test_connections_older_than_the_rules_stay_where_they_are(
+    world: Site, plane: KernelPlane
+) -> None:
+    """A frontend that moves here from the relay: its old connections end at the relay."""
+    with world.edge.entered():
+        relay = socket.create_server(("10.71.0.1", 443))
+    with relay, await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        server, _ = relay.accept()
+        with server:
+            await plane.apply(a_plan(a_frontend()))
+            for side, other in ((sock, server), (server, sock)):
+                side.sendall(b"through the relay")
+                assert other.recv(64) == b"through the relay"
+            assert (await served(world, 2)).total() == 2
+
+
+async def test_what_only_the_relay_can_do_is_said(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend(balance=Balance.LEAST_CONNECTIONS, relay=RelayOptions(access_log=True))
+    applied = await plane.apply(a_plan(frontend))
+    detail = applied.listen_errors[frontend.key][0].detail
+    assert "balance" in detail
+    assert "access_log" in detail
+
+
+async def test_one_backend_is_one_element(world: Site, plane: KernelPlane) -> None:
+    """What is written when one backend goes down."""
+    frontend = a_frontend(ips=tuple(f"10.72.1.{n}" for n in range(2, 52)))
+    written: list[str] = []
+
+    class Recorder(Nft):
+        async def apply(self, text: str) -> None:
+            written.append(text)
+            await super().apply(text)
+
+    recorded = KernelPlane(nft=Recorder(), now=lambda: CLOCK)
+    await recorded.apply(a_plan(frontend))
+    await recorded.apply(a_plan(frontend))
+    assert len(written) == 1
+    await recorded.apply(a_plan(with_state(frontend, 7, BackendState.DOWN)))
+    lines = written[1].splitlines()
+    assert len([line for line in lines if line.startswith("add element")]) <= 1
+    assert len(lines) <= 4
