@@ -48,7 +48,8 @@ def _arguments(access: Access, plugin: Mapping[str, Any]) -> list[str]:
 
 def _environment(access: Access, plugin: Mapping[str, Any]) -> dict[str, str]:
     environment = dict(os.environ)
-    for entry in plugin.get("env") or []:
+    listed = plugin.get("env") or []
+    for entry in listed if isinstance(listed, list) else [listed]:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
             raise ConfigurationError(f"{access.origin}: exec.env must be a list of name and value")
         environment[entry["name"]] = str(entry.get("value") or "")

@@ -69,6 +69,7 @@ class Feed:
         self._rng = rng
         self._now = now
         self._version = ""
+        self._cluster: Mapping[str, Any] = {}
         self._healthy = False
         self._unproven_seconds = 0.0
         self._short_watches = 0
@@ -120,7 +121,7 @@ class Feed:
     async def _read(self) -> None:
         async with self._sessions.use() as session:
             try:
-                if not self._version:
+                if not self._version or session.cluster != self._cluster:
                     await self.list_all(session)
                 await self._watch(session)
             except ApiFault as fault:
@@ -141,6 +142,7 @@ class Feed:
             version, changed = await self._list_pages(session, None)
         first = self.confirmed_at is None
         self._version = version
+        self._cluster = session.cluster
         self._unproven_seconds = 0.0
         self._confirmed()
         if changed or first:

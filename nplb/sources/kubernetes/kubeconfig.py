@@ -162,7 +162,7 @@ def _choose(
             raise _wrong(path, f"context {name} names a user that is not among its users")
         user_path, user = users.found[user_name]
     server = cluster.get("server")
-    if not isinstance(server, str) or urlsplit(server).scheme not in ("http", "https"):
+    if not isinstance(server, str) or not _is_http(server):
         at = f"cluster {cluster_name}: server"
         raise _wrong(cluster_path, f"{at} must be an address such as https://192.0.2.1:6443")
     for key in _IMPERSONATION:
@@ -175,6 +175,14 @@ def _choose(
         cluster=_absolute(cluster, _CLUSTER_PATHS, cluster_path),
         user=_absolute_user(user, user_path),
     )
+
+
+def _is_http(server: str) -> bool:
+    try:
+        parts = urlsplit(server)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _absolute(entry: Mapping[str, Any], keys: tuple[str, ...], file: Path) -> dict[str, Any]:

@@ -39,9 +39,11 @@ _STREAM_ERRORS = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 class Session:
-    """One client. `origin` says where its server and credentials come from."""
+    """One client. `origin` says where its server and credentials come from; `cluster` tells
+    one server from another: resource versions of one mean nothing to the next."""
 
     def __init__(self, client: Any, access: Access, pacing: Pacing) -> None:
+        self.cluster = access.cluster
         self._client = client
         self._pacing = pacing
         self.origin = access.origin
@@ -96,6 +98,8 @@ class Session:
     async def _get(self, asked: Asked, query: Query) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(
             total=None,
+            # Name resolution and every address of the name together.
+            connect=3 * self._pacing.connect_seconds,
             sock_connect=self._pacing.connect_seconds,
             sock_read=self._pacing.silence_seconds,
         )
@@ -281,6 +285,8 @@ async def _configure(
             f"{access.origin}: its credentials can't be had ({type(error).__name__}); "
             "check the user entry, and log in again if it names an auth-provider"
         ) from None
+    # Every watch holds a connection, and many namespaces make many watches.
+    configuration.connection_pool_maxsize = 0
     # kubectl takes CA certificates without key identifiers, which Python since 3.13 does not.
     configuration.disable_strict_ssl_verification = True
     return configuration

@@ -350,10 +350,19 @@ class TestConnections:
             async with reading(kubernetes_cluster(config), pacing) as said:
                 await said.until_error("no answer within 0.2 s", "routes and firewalls")
 
-    async def test_a_name_that_does_not_resolve(self, tmp_path: Path) -> None:
+    async def test_a_name_that_does_not_resolve(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(*_arguments: object, **_options: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", fails)
         config = kubeconfig(tmp_path / "config", "https://api.nplb.invalid:6443", {"token": "t"})
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_error("https://api.nplb.invalid:6443", "its name can't be resolved")
+            await said.until_error(
+                "https://api.nplb.invalid:6443",
+                "its name can't be resolved (name or service not known)",
+            )
 
     async def test_a_proxy_that_is_not_there(self, tmp_path: Path, fake: FakeApi) -> None:
         with socket.socket() as holder:

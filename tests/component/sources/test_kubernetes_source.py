@@ -163,6 +163,29 @@ async def test_only_configured_namespaces_are_asked_for(fake: FakeApi, config: P
     }
 
 
+async def test_many_namespaces_are_watched_at_once(fake: FakeApi, config: Path) -> None:
+    settings = kubernetes_cluster(config, namespaces=tuple(f"n{n:03}" for n in range(70)))
+    async with reading(settings) as said:
+        await said.until(partial(_has_watched, fake, 141), "all watches open")
+        fake.put("services", service("last", namespace="n069"))
+        await said.until(lambda: said.services == ["n069/last"], "the new service")
+
+
+async def test_another_server_in_the_kubeconfig_is_listed(
+    fake: FakeApi, config: Path, tmp_path: Path
+) -> None:
+    pacing = dataclasses.replace(FAST, session_seconds=0.0)
+    async with reading(kubernetes_cluster(config), pacing) as said, serving() as other:
+        await said.until_live()
+        # Its versions reach past ours: a watch from ours would mix the two.
+        other.version = fake.version
+        other.put("services", service("elsewhere"))
+        kubeconfig(config, other.url, {"token": other.token})
+        fake.hang_up()
+        await said.until_services("elsewhere")
+        await said.until(lambda: said.snapshot.nodes == (), "the other's nodes")
+
+
 async def test_watches_ask_for_bookmarks_an_end_and_the_last_version(
     fake: FakeApi, config: Path
 ) -> None:

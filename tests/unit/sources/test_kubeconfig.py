@@ -175,6 +175,14 @@ def test_no_current_context(tmp_path: Path) -> None:
             "cluster c1: server must be an address such as https://",
         ),
         (
+            {"clusters": [{"name": "c1", "cluster": {"server": "https://[::1"}}]},
+            "cluster c1: server must be an address such as https://",
+        ),
+        (
+            {"clusters": [{"name": "c1", "cluster": {"server": "https://x:99999"}}]},
+            "cluster c1: server must be an address such as https://",
+        ),
+        (
             {"users": [{"name": "u1", "user": {"token": SECRET, "as": "admin"}}]},
             "user u1: as: nplb does not impersonate",
         ),
