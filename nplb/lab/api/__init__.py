@@ -1,9 +1,19 @@
 """The lab's API server: what kube-apiserver answers, for the kinds that matter to NodePorts.
 
 Law: raw objects as the API has them, dicts and lists all the way; every rule names the place in
-Kubernetes that it mirrors. Nothing here opens a NodePort or runs a pod: that is the lab's.
+Kubernetes that it mirrors. What is stored is never changed, only replaced. Nothing here opens a
+NodePort or runs a pod: that is the lab's.
 
-errors      the Status objects with which requests are refused
-store       objects, revisions, the log of changes, subscriptions
-server      ApiServer: HTTP, and the same operations in process
+server       ApiServer: HTTP, and the same operations in process
+faults       what it does wrong on command; listener, its socket
+handler      one request: faults, access, routes, verbs; answers, bodies, parameters, views
+watch        changes as a stream; listing, pages and selectors
+operations   create, update, patch; deletion; decoding, what was sent
+strategy     what differs between kinds: services, kinds, slices, and their validation
+managed      who owns which field, and server-side apply; fieldsets, the paths
+patch        the three other patches
+store        objects, revisions, the log of changes, subscriptions
+schema       the shape of objects as Go declares it; types, the tables
+registry     the kinds; discovery and openapi, how they are told
+portrepair   the port allocator's repair loop; endpoints, the old form of slices
 """

@@ -3,12 +3,11 @@
 Mirrors `apiserver/pkg/endpoints/handlers/{create,patch}.go` and `rest.go` (`summarizeData`).
 """
 
-import json
 from typing import Any
 
 from nplb.config import yaml
 from nplb.lab.api import errors
-from nplb.lab.api.listing import go_json_problem
+from nplb.lab.api.jsontext import JsonError, loads
 from nplb.lab.api.patch import APPLY_PATCH, PATCH_TYPES
 from nplb.lab.api.protobuf import CONTENT_TYPE, ProtobufError, read_protobuf
 
@@ -31,12 +30,11 @@ def read_object(body: bytes, content_type: str, kind: str) -> Any:
     if content_type != JSON:
         raise errors.unsupported_media_type([JSON, YAML, CONTENT_TYPE])
     try:
-        return json.loads(body)
-    except ValueError as error:
-        problem = go_json_problem(body)
+        return loads(body)
+    except JsonError as error:
         raise errors.bad_request(
             f"the object provided is unrecognized (must be of type {kind}): couldn't get "
-            f"version/kind; json parse error: {problem} ({_summary(body)})"
+            f"version/kind; json parse error: {error} ({_summary(body)})"
         ) from error
 
 
@@ -47,9 +45,9 @@ def read_patch(body: bytes, content_type: str) -> Any:
     if content_type == APPLY_PATCH:
         return _yaml(body)
     try:
-        return json.loads(body)
-    except ValueError as error:
-        raise errors.bad_request(f"error decoding patch: {go_json_problem(body)}") from error
+        return loads(body)
+    except JsonError as error:
+        raise errors.bad_request(f"error decoding patch: {error}") from error
 
 
 def read_options(body: bytes, content_type: str) -> dict[str, Any]:
@@ -70,8 +68,8 @@ def _protobuf(body: bytes) -> Any:
 def _yaml(body: bytes) -> Any:
     try:
         # Most bodies are JSON, which is YAML, and much quicker to read.
-        return json.loads(body)
-    except ValueError:
+        return loads(body)
+    except JsonError:
         pass
     try:
         documents = yaml.parse(body.decode(), file="body")

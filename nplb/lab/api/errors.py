@@ -241,6 +241,12 @@ def too_large_resource_version(asked: int, current: int) -> ApiError:
     return ApiError(_status(504, "Timeout", message, details), headers={"Retry-After": "1"})
 
 
+def too_large(maximum: int) -> ApiError:
+    """413: a body of more bytes than the server reads."""
+    message = f"Request entity too large: limit is {maximum}"
+    return ApiError(_status(413, "RequestEntityTooLarge", message))
+
+
 def too_many_requests(retry_after: int) -> ApiError:
     """429, as priority and fairness answers it."""
     message = "Too many requests, please try again later."

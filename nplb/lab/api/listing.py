@@ -13,6 +13,7 @@ from typing import Any
 
 from nplb.lab.api import errors
 from nplb.lab.api.errors import ApiError, FieldError, forbidden_field, not_supported
+from nplb.lab.api.jsontext import JsonError, loads
 from nplb.lab.api.selectors import ObjectSelector
 from nplb.lab.api.store import Record, Store, TooOldError
 
@@ -199,9 +200,9 @@ def _decode_token(text: str) -> tuple[int, str]:
     except (binascii.Error, ValueError) as error:
         raise _bad_token("illegal base64 data at input byte 0") from error
     try:
-        token: Any = json.loads(raw)
-    except ValueError as error:
-        raise _bad_token(go_json_problem(raw)) from error
+        token: Any = loads(raw)
+    except JsonError as error:
+        raise _bad_token(str(error)) from error
     if not isinstance(token, dict):
         raise _bad_token("json: cannot unmarshal into a token")
     if token.get("v") != _CONTINUE_VERSION:
@@ -217,39 +218,3 @@ def _decode_token(text: str) -> tuple[int, str]:
 
 def _bad_token(detail: str) -> ApiError:
     return errors.bad_request(f"invalid continue token: continue key is not valid: {detail}")
-
-
-def go_json_problem(raw: bytes) -> str:
-    """What Go's JSON decoder says of bytes that are not JSON. Exact for what cannot begin a
-    value and for what ends too soon, which is what people send."""
-    try:
-        json.loads(raw)
-    except json.JSONDecodeError as error:
-        rest = error.doc[error.pos :].lstrip()
-        if not rest or error.msg.startswith("Unterminated string"):
-            return "unexpected end of JSON input"
-        where = {
-            "Extra data": "after top-level value",
-            "Expecting ',' delimiter": "after object key:value pair",
-            "Expecting ':' delimiter": "after object key",
-        }
-        place = where.get(error.msg, "looking for beginning of value")
-        if error.msg.startswith("Expecting property name"):
-            place = "looking for beginning of object key string"
-        return f"invalid character {_go_character(rest[0])} {place}"
-    except UnicodeDecodeError:
-        # Go looks at bytes, and prints one as the character of that number.
-        first = raw.lstrip()[:1]
-        character = chr(first[0]) if first else ""
-        return f"invalid character {_go_character(character)} looking for beginning of value"
-    return ""
-
-
-def _go_character(character: str) -> str:
-    """`quoteChar` of Go's decoder."""
-    if character == "'":
-        return "'\\''"
-    if character == '"':
-        return "'\"'"
-    printable = character if character.isprintable() else f"\\u{ord(character):04x}"
-    return f"'{printable}'"

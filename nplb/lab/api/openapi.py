@@ -1,8 +1,8 @@
 """OpenAPI documents, drawn from the tables of types.
 
-kubectl reads them to learn whether the server checks unknown fields (the `fieldValidation`
-parameter of a patch), and for `kubectl explain`. Old kubectls want version 2 as protobuf, and
-take an empty document for one without models: they then leave validation to the server.
+kubectl reads them to learn whether the server checks unknown fields and can run dry (the
+`fieldValidation` and `dryRun` parameters of a patch), and for `kubectl explain`. Old kubectls
+want version 2 as protobuf; they get one without models, and so leave validation to the server.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from nplb.lab.api.discovery import VERSION
 from nplb.lab.api.patch import PATCH_TYPES
 from nplb.lab.api.registry import REGISTRY, Resource, Served
 from nplb.lab.api.schema import Shape, Type
-from nplb.lab.api.store import JsonObject
+from nplb.lab.api.store import JsonObject, encode
 from nplb.lab.api.versions import struct_of
 
 PROTOBUF_V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -34,6 +34,37 @@ def version_2() -> JsonObject:
         "paths": {},
         "definitions": {},
     }
+
+
+def version_2_protobuf() -> bytes:
+    """`/openapi/v2` as protobuf: no models, and of the paths only what says that a kind can be
+    patched dry. Field numbers after gnostic's `openapiv2/OpenAPIv2.proto`."""
+    parameter = _field(1, _field(2, _field(3, _field(2, b"query") + _field(4, b"dryRun"))))
+    paths = b""
+    for served in REGISTRY.groups():
+        for resource in REGISTRY.in_group(served):
+            gvk = {"group": served.group, "version": served.version, "kind": resource.kind}
+            name = _field(1, b"x-kubernetes-group-version-kind")
+            extension = name + _field(2, _field(2, encode(gvk)))
+            patch = _field(8, parameter) + _field(13, extension)
+            path = f"{served.path}/{resource.name}/{{name}}".encode()
+            paths += _field(2, _field(1, path) + _field(2, _field(8, patch)))
+    info = _field(1, b"Kubernetes") + _field(2, VERSION["gitVersion"].encode())
+    return _field(1, b"2.0") + _field(2, info) + _field(8, paths)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """One length-delimited protobuf field."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def version_3_index() -> JsonObject:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from nplb.lab.api import errors
 from nplb.lab.api.access import Asked
 from nplb.lab.api.discovery import REVIEWS, groups
-from nplb.lab.api.operations import Target
 from nplb.lab.api.registry import CORE, REGISTRY, Resource, Served
+from nplb.lab.api.requests import Target
 
 
 class UnknownPath(Exception):

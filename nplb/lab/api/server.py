@@ -21,8 +21,6 @@ from nplb.lab.api.faults import ApiFaults, FaultKind
 from nplb.lab.api.handler import MAX_BODY_BYTES, Aside, Handler
 from nplb.lab.api.kinds import (
     ConfigMapStrategy,
-    EndpointSliceStrategy,
-    EndpointsStrategy,
     EventStrategy,
     LeaseStrategy,
     NamespaceStrategy,
@@ -30,11 +28,13 @@ from nplb.lab.api.kinds import (
     PodStrategy,
 )
 from nplb.lab.api.listener import Listener
-from nplb.lab.api.operations import DeleteOptions, Dice, Operations, Target, WriteOptions
+from nplb.lab.api.operations import Dice, Operations
 from nplb.lab.api.patch import MERGE_PATCH
 from nplb.lab.api.portrepair import PortRepair
 from nplb.lab.api.registry import REGISTRY
+from nplb.lab.api.requests import DeleteOptions, Target, WriteOptions
 from nplb.lab.api.services import ServiceStrategy
+from nplb.lab.api.slices import EndpointSliceStrategy, EndpointsStrategy
 from nplb.lab.api.store import JsonObject, Store
 from nplb.lab.api.strategy import Strategy
 
@@ -236,7 +236,7 @@ class ApiServer:
         `grace_seconds` (its own period, unless given) or until it is deleted with 0. An object
         with finalizers stays until they are gone. Raises ApiError."""
         options = DeleteOptions(grace_seconds=grace_seconds)
-        self.operations.delete(self._target(resource, namespace, name), options)
+        self.operations.deletion.delete(self._target(resource, namespace, name), options)
 
     def _update(
         self, resource: str, obj: JsonObject, namespace: str | None, subresource: str, manager: str
@@ -325,7 +325,7 @@ class ApiServer:
             while True:
                 changed.clear()
                 now = time.time()
-                due = self.operations.expire_pods(now)
+                due = self.operations.deletion.expire_pods(now)
                 try:
                     async with asyncio.timeout(None if due is None else max(0.0, due - now)):
                         await changed.wait()
