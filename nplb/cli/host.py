@@ -93,6 +93,11 @@ def _rights(settings: Settings, facts: HostFacts) -> Iterator[HostNote]:
 def _addresses(settings: Settings) -> Iterator[HostNote]:
     named = [("listen.addresses", ip) for ip in settings.listen.addresses]
     named += [(subject, address.ip) for subject, address in _listens(settings)]
+    named += [("source_addresses", ip) for ip in settings.relay.source_addresses]
+    for index, frontend in enumerate(settings.frontends):
+        if frontend.relay is not None:
+            own = set(frontend.relay.source_addresses) - set(settings.relay.source_addresses)
+            named += [(f"frontends[{index}].source_addresses", ip) for ip in sorted(own)]
     for subject, ip in dict.fromkeys(named):
         why = _why_not_ours(ip)
         if why:

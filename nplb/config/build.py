@@ -63,10 +63,14 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
     timeouts = _laid_over(Timeouts(), [edge], _TIMEOUTS)
     options = _laid_over(RelayOptions(), [edge], _OPTIONS)
     frontends = list(sections.frontends.values())
+    of_services: dict[str, list[FrontendSection]] = {}
+    for one in frontends:
+        if one.service[2] is None:
+            of_services.setdefault(one.service[1], []).append(one)
     return Settings(
         clusters=tuple(_cluster(section, base) for section in sections.clusters.values()),
         listen=ListenSettings(addresses=tuple(edge.listen.addresses), port=edge.listen.port),
-        frontends=tuple(_frontend(one, frontends, timeouts, options) for one in frontends),
+        frontends=tuple(_frontend(one, of_services, timeouts, options) for one in frontends),
         balance=edge.balance,
         timeouts=timeouts,
         connect_attempts=edge.connect_attempts,
@@ -136,20 +140,15 @@ def _cluster(section: ClusterSection, base: Path) -> ClusterSettings:
 
 def _frontend(
     section: FrontendSection,
-    every: Sequence[FrontendSection],
+    of_services: Mapping[str, Sequence[FrontendSection]],
     timeouts: Timeouts,
     options: RelayOptions,
 ) -> FrontendSettings:
     """An override. What it leaves out of a group (deadlines, options) is as in the entry for the
-    whole Service, or else as it is in general."""
+    whole Service (`of_services`, by name), or else as it is in general."""
     cluster, service, port = section.service
-    whole = [
-        other
-        for other in every
-        if port is not None
-        and other.service[1:] == (service, None)
-        and other.service[0] in (None, cluster)
-    ]
+    others = of_services.get(service, ()) if port is not None else ()
+    whole = [other for other in others if other.service[0] in (None, cluster)]
     chain = [section, *whole]
     return FrontendSettings(
         service=service,

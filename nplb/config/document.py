@@ -20,9 +20,10 @@ from nplb.config.fields import (
     Maybe,
     Name,
     Names,
+    PathText,
+    PathTexts,
     PortRangeText,
     Text,
-    Texts,
     Workers,
     many_schema,
     one_of,
@@ -105,7 +106,7 @@ Jitter = Annotated[
 class KubernetesSection(Section):
     """A cluster read from its API server. `{}` takes the defaults of all keys."""
 
-    kubeconfig: Maybe[Text] = key(
+    kubeconfig: Maybe[PathText] = key(
         None,
         "The kubeconfig file, relative to this file. Without it: the credentials of the pod that "
         "nplb runs in, or else $KUBECONFIG, or else ~/.kube/config.",
@@ -125,7 +126,7 @@ class ClusterSection(Section):
     kubernetes: Maybe[KubernetesSection] = key(
         None, "Read the cluster's state from its API server. Either this or `manifests`."
     )
-    manifests: Maybe[Texts] = key(
+    manifests: Maybe[PathTexts] = key(
         None,
         "Read the cluster's state from YAML files of Services, Nodes and EndpointSlices: files, "
         "directories or patterns, relative to this file, read again when they change. Either "
@@ -243,7 +244,7 @@ class EdgeSection(ConnectionKeys):
     admin: AdminSection = section(AdminSection)
     log: LogSection = section(LogSection)
     shutdown: ShutdownSection = section(ShutdownSection)
-    state_dir: Maybe[Text] = key(
+    state_dir: Maybe[PathText] = key(
         None,
         "A directory for what must outlive a restart, such as the NodePorts given to manifests "
         "without one; relative to this file. Without it: $STATE_DIRECTORY, which systemd sets, "

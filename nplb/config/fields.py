@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from ipaddress import ip_network
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -63,6 +64,18 @@ def _read_text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"must be text, not {kind_of(value)}")
     return value
+
+
+def _read_path(value: object) -> str:
+    """A path, `~` in it being a home directory that there is."""
+    text = _read_text(value)
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{shown(text)}: no such home directory, write the whole path") from None
+    if "\0" in text:
+        raise ValueError(f"{shown(text)} is not a path")
+    return text
 
 
 def _read_bool(value: object) -> bool:
@@ -300,6 +313,7 @@ _ADDRESS = {"type": "string", "examples": ["0.0.0.0:443", "[::]:443"]}
 _NAME = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
 
 Text = Annotated[str, PlainValidator(_read_text), WithJsonSchema(_TEXT)]
+PathText = Annotated[str, PlainValidator(_read_path), WithJsonSchema(_TEXT)]
 Bool = Annotated[bool, PlainValidator(_read_bool), WithJsonSchema({"type": "boolean"})]
 Name = Annotated[str, PlainValidator(read_label), WithJsonSchema(_NAME)]
 Duration = Annotated[float, PlainValidator(read_duration), WithJsonSchema(_DURATION)]
@@ -340,8 +354,8 @@ _FrontendAddress = Annotated[Address, PlainValidator(read_address)]
 Names = Annotated[
     Sequence[Name], BeforeValidator(only_list), AfterValidator(some_distinct), many_schema(_NAME)
 ]
-Texts = Annotated[
-    Sequence[Text], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_TEXT)
+PathTexts = Annotated[
+    Sequence[PathText], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_TEXT)
 ]
 Ips = Annotated[
     Sequence[_Ip], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_IP)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,15 +165,34 @@ def test_few_descriptors(place: Path) -> None:
     assert "1024 file descriptors, which is about 256 connections: raise the limit" in message
 
 
+def foreign_ips(count: int) -> list[str]:
+    """Addresses for documentation that this host does not happen to have."""
+    found = []
+    for number in range(1, 255):
+        with socket.socket() as sock:
+            try:
+                sock.bind((f"203.0.113.{number}", 0))
+            except OSError:
+                found.append(f"203.0.113.{number}")
+    return found[:count]
+
+
 def test_addresses_of_another_host(place: Path) -> None:
+    one, two, three, four = foreign_ips(4)
     settings = settings_of(
         place,
-        "listen: {addresses: [127.0.0.1, 192.0.2.1]}\n"
-        "frontends: [{service: a/b, listen: '198.51.100.1:80'}]\n",
+        f"listen: {{addresses: [127.0.0.1, {one}]}}\n"
+        f"frontends: [{{service: a/b, listen: '{two}:80', source_addresses: {four}}}]\n"
+        f"source_addresses: [127.0.0.1, {three}]\n",
     )
-    assert [(s, m.split(":")[0]) for s, m in notes(settings, PLENTY)] == [
-        ("listen.addresses", "192.0.2.1 is no address of this host"),
-        ("frontends[0].listen", "198.51.100.1 is no address of this host"),
+    assert notes(settings, PLENTY) == [
+        (subject, f"{ip} is no address of this host: add it to an interface, or correct it")
+        for subject, ip in [
+            ("listen.addresses", one),
+            ("frontends[0].listen", two),
+            ("source_addresses", three),
+            ("frontends[0].source_addresses", four),
+        ]
     ]
 
 

@@ -327,6 +327,8 @@ state_dir:
             "frontends[0].limits.total: unknown key",
         ),
         ("state_dir: 5", 'state_dir: must be text, quote it: "5"'),
+        ("state_dir: ~nobody-at-all/x", "no such home directory, write the whole path"),
+        ('state_dir: "a\\0b"', "is not a path"),
         ("state_dir: nplb.yaml", "is not a directory, name one"),
         ("colour: red", "unknown key, the keys at the top are: "),
         ("clusters: []", "duplicate key"),
