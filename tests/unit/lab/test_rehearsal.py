@@ -74,7 +74,7 @@ def test_a_batch_is_sent_on_top_of_itself(api: ApiServer) -> None:
     rehearsal = rehearsal_of(api)
     assert rehearsal.send(service("a", ports=[{"port": 80, "nodePort": 30080}])).accepted
     taken = rehearsal.send(service("b", ports=[{"port": 80, "nodePort": 30080}]))
-    assert taken.hint == "30080 is taken by default/a, which comes before it"
+    assert taken.hint == "30080 is taken by default/a, which comes before it; 30000 is free"
     again = rehearsal.send(service("a", ports=[{"port": 80}]))
     assert again.message == 'services "a" already exists'
 
