@@ -20,8 +20,9 @@ from nplb.alloc.scratch import FIRST_TOKEN
 from nplb.lab.api.clusterips import AddressError, ClusterIPs
 from nplb.lab.api.errors import ApiError, FieldError
 from nplb.lab.api.kinds import NamespaceStrategy
-from nplb.lab.api.operations import Operations, Target, Validation, WriteOptions
+from nplb.lab.api.operations import Operations
 from nplb.lab.api.registry import REGISTRY
+from nplb.lab.api.requests import Target, Validation, WriteOptions
 from nplb.lab.api.services import ServiceStrategy, model_of
 from nplb.lab.api.store import JsonObject, Store
 from nplb.lab.api.strategy import Allocation
