@@ -11,8 +11,10 @@ from nplb.demo.scenario import Scenario
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.demo.traffic import Tally
 from nplb.model.errors import NplbError
+from nplb.model.keys import Address
 
 REPORT_SECONDS = 10.0
+DEFAULT_ADMIN = Address("127.0.0.1", 9090)
 
 
 def free_port() -> int:
@@ -93,6 +95,7 @@ def introduction(stage: Stage) -> str:
     )
     kubeconfig = _shown(lab.kubeconfig_path)
     admin = stage.balancer.admin
+    where = "" if admin == DEFAULT_ADMIN else f" --admin http://{admin}"
     return f"""
   the cluster   {lab.api.url} (kubeconfig {kubeconfig})
   its nodes     {nodes}
@@ -103,9 +106,10 @@ def introduction(stage: Stage) -> str:
   In another terminal:
     export KUBECONFIG={kubeconfig}
     kubectl get services,nodes -o wide
-    nplb status --admin http://{admin}
-    nplb url web --admin http://{admin}
-    nplb lab fault node-2 silent        # and look at the status again
+    nplb status{where}
+    curl $(nplb url web{where})
+    nplb ports{where}
+    nplb lab fault node-2 silent        # then look at the status again
     nplb lab clear node-2
     kubectl create service nodeport hello --tcp=80:8080
 
