@@ -6,9 +6,11 @@ CONFIG ?= config/nplb.yaml
 # The Debian packages that tests use: real kubectl, tools for network namespaces, promtool for
 # the alert rules, and a browser for the dashboard.
 DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip haproxy:haproxy prometheus:promtool chromium:chromium
+# What the benchmark compares with, and measures with.
+DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:nginx wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -63,6 +65,11 @@ format: venv-dev ## put the code into the house's format
 
 schema: venv ## write config/nplb.schema.json anew
 	@$(BIN)/python -m nplb.config.schema
+
+bench: venv-dev ## compare the relay with HAProxy and nginx, as root: make bench [QUICK=1]
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(MAKE) --no-print-directory debian-test DEBIAN_TEST="$(DEBIAN_BENCH)"
+	@$(BIN)/python -m tests.bench.compare $(if $(QUICK),--quick,--docs docs/benchmarks.md) $(ARGS)
 
 run: venv ## run the balancer: make run CONFIG=path
 	@$(BIN)/nplb run --config $(CONFIG)

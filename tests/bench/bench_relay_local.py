@@ -1,10 +1,13 @@
-"""A quick look at the relay's speed on loopback, without root: `python -m tests.bench.bench_relay_local`.
+"""A quick look at the relay's speed on loopback, without root.
+
+    python -m tests.bench.bench_relay_local
 
 Client, relay and server share the machine, so the numbers say whether something got slower,
 not how fast the relay is. `make bench` compares.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -33,7 +36,7 @@ def serve(server: socket.socket) -> None:
 
 def _echo(conn: socket.socket) -> None:
     buffer = bytearray(1 << 20)
-    with conn:
+    with conn, contextlib.suppress(ConnectionError):
         while size := conn.recv_into(buffer):
             if size <= 64:
                 conn.sendall(buffer[:size])

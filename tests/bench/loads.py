@@ -3,6 +3,7 @@
 CPU is that of the balancer's processes, children included, from /proc.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -76,17 +77,16 @@ def bulk(arena: Arena, ip: str, pids: list[int], seconds: int, *, reverse: bool)
     command = ["iperf3", "-c", ip, "-p", str(BULK_PORT), "-t", str(seconds), "-P", "4", "-J"]
     if reverse:
         command.append("-R")
-    for attempt in range(20):
+    for _ in range(20):
         before = cpu_seconds(pids)
-        try:
-            output = arena.client(*command)
-            break
-        except subprocess.CalledProcessError:
-            if attempt == 19:
-                raise
-            time.sleep(0.3)  # the server still ends its last test
+        with contextlib.suppress(subprocess.CalledProcessError):
+            end = json.loads(arena.client(*command))["end"]
+            if "sum_received" in end:
+                break
+        time.sleep(0.5)  # the server still ends its last test
+    else:
+        raise RuntimeError("the iperf3 server stays busy")
     used = cpu_seconds(pids) - before
-    end = json.loads(output)["end"]
     size = end["sum_received"]["bytes"]
     return {
         "gbit_per_second": end["sum_received"]["bits_per_second"] / 1e9,

@@ -1,0 +1,242 @@
+"""What a run of the benchmark found: tables, a chart, a page."""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Series = dict[str, list[float]]
+
+# load, figure -> what it is, and whether more is better
+FIGURES: dict[tuple[str, str], tuple[str, bool]] = {
+    ("kept", "per_second"): ("requests on kept connections, per second", True),
+    ("kept", "cpu_us"): ("CPU per request, µs", False),
+    ("new", "per_second"): ("new connections, per second", True),
+    ("new", "cpu_us"): ("CPU per connection, µs", False),
+    ("up", "gbit_per_second"): ("bulk toward the node, Gbit/s", True),
+    ("up", "cpu_ms_per_gb"): ("CPU per GB toward the node, ms", False),
+    ("down", "gbit_per_second"): ("bulk from the node, Gbit/s", True),
+    ("down", "cpu_ms_per_gb"): ("CPU per GB from the node, ms", False),
+    ("latency", "p50_us"): ("median latency at 4000 requests/s, µs", False),
+    ("latency", "p99_us"): ("99th percentile at 4000 requests/s, µs", False),
+    ("idle", "bytes_per_connection"): ("memory per idle connection, bytes", False),
+}
+
+# What the relay is to reach: contender, load, figure, ratio of nplb's figure to the other's.
+TARGETS: tuple[tuple[str, str, str, float], ...] = (
+    ("haproxy-tuned", "kept", "per_second", 1.0),
+    ("haproxy-tuned", "new", "per_second", 0.95),
+    ("haproxy-tuned", "new", "cpu_us", 1.1),
+    ("haproxy-tuned", "up", "gbit_per_second", 1.0),
+    ("haproxy-tuned", "down", "gbit_per_second", 1.0),
+    ("haproxy-tuned", "up", "cpu_ms_per_gb", 1.0),
+    ("haproxy-tuned", "down", "cpu_ms_per_gb", 1.0),
+    ("haproxy-tuned", "latency", "p99_us", 1.1),
+    ("haproxy", "up", "gbit_per_second", 1.5),
+    ("haproxy", "down", "gbit_per_second", 1.5),
+    ("nginx", "kept", "per_second", 1.0),
+    ("nginx", "new", "per_second", 1.0),
+    ("nginx", "up", "gbit_per_second", 1.0),
+    ("nginx", "down", "gbit_per_second", 1.0),
+)
+
+
+INTRODUCTION = """\
+# Benchmarks
+
+The last full run of `make bench`: nplb's relay beside HAProxy (as most run it, and tuned:
+256 KiB buffers, 1 MiB pipes, splice both ways) and nginx's stream module, between the same
+client and the same servers, in four network namespaces on one machine. `direct` is the client
+on the servers without anything between: the limit. Contenders take turns in every round; the
+tables have the median of {rounds} rounds, {seconds} s for each load, and ratios are medians of
+each round's ratio. CPU is the balancer's own processes. Client, balancer and servers share the
+machine, so the figures say how the contenders compare, and not what any of them reaches on
+hardware of its own.
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """All figures of a run: by threads, contender and load; each figure has one value per
+    round."""
+
+    machine: dict[str, str]
+    versions: dict[str, str]
+    rounds: int
+    seconds: int
+    figures: dict[int, dict[str, dict[str, Series]]] = field(default_factory=dict)
+
+    def add(self, threads: int, contender: str, load: str, found: dict[str, float]) -> None:
+        """One load's figures of one round."""
+        series = self.figures.setdefault(threads, {}).setdefault(contender, {}).setdefault(load, {})
+        for name, value in found.items():
+            series.setdefault(name, []).append(value)
+
+    def values(self, threads: int, contender: str, load: str, figure: str) -> list[float]:
+        """One figure's values, one for each round; empty when it was not measured."""
+        return self.figures.get(threads, {}).get(contender, {}).get(load, {}).get(figure, [])
+
+    def ratio(self, threads: int, other: str, load: str, figure: str) -> float | None:
+        """nplb's figure over another's: the median of the rounds' ratios."""
+        mine = self.values(threads, "nplb", load, figure)
+        theirs = self.values(threads, other, load, figure)
+        found = [a / b for a, b in zip(mine, theirs, strict=False) if b]
+        return statistics.median(found) if found else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for bench.json."""
+        return {
+            "machine": self.machine,
+            "versions": self.versions,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "figures": {str(threads): figures for threads, figures in self.figures.items()},
+            "targets": [
+                {"to": to, "load": load, "figure": figure, "wanted": wanted, "found": found}
+                for to, load, figure, wanted, found, _ in judge(self)
+            ],
+        }
+
+
+def judge(run: Run) -> Iterator[tuple[str, str, str, float, float, bool]]:
+    """Each target with the ratio that one thread reached, and whether that is enough."""
+    for to, load, figure, wanted in TARGETS:
+        found = run.ratio(1, to, load, figure)
+        if found is not None:
+            more = FIGURES[load, figure][1]
+            yield to, load, figure, wanted, found, found >= wanted if more else found <= wanted
+
+
+def tables(run: Run) -> Iterator[list[str]]:
+    """For each number of threads a table: a head, a line of dashes, a row for each figure."""
+    for threads, contenders in run.figures.items():
+        names = list(contenders)
+        names.sort(
+            key=lambda name: ("direct", "nplb").index(name) if name in ("direct", "nplb") else 9
+        )
+        plural = "thread or worker" if threads == 1 else "threads or workers"
+        lines = [
+            f"| {threads} {plural} | " + " | ".join(names) + " |",
+            "| --- " * (len(names) + 1) + "|",
+        ]
+        for (load, figure), (text, _) in FIGURES.items():
+            cells = [run.values(threads, name, load, figure) for name in names]
+            if any(cells):
+                shown = [
+                    _short(statistics.median(values)) if values and any(values) else ""
+                    for values in cells
+                ]
+                lines.append(f"| {text} | " + " | ".join(shown) + " |")
+        yield lines
+
+
+def target_lines(run: Run) -> list[str]:
+    """The targets as a table."""
+    lines = [
+        "| nplb compared with | figure | wanted | reached | |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for to, load, figure, wanted, found, enough in judge(run):
+        text, more = FIGURES[load, figure]
+        sign = "≥" if more else "≤"
+        lines.append(
+            f"| {to} | {text} | {sign} {wanted:g} | {found:.2f} | {'yes' if enough else 'no'} |"
+        )
+    return lines
+
+
+def print_tables(run: Run) -> None:
+    """All of it on the terminal."""
+    for lines in (*tables(run), target_lines(run)):
+        print()
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        del rows[1]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def write_page(run: Run, page: Path) -> None:
+    """The page that tells of a run."""
+    rounds = []
+    for threads, contenders in run.figures.items():
+        for name, loads in contenders.items():
+            for load, series in loads.items():
+                for figure, values in series.items():
+                    if any(values):
+                        shown = ", ".join(_short(value) for value in values)
+                        rounds.append(f"| {threads} | {name} | {load} | {figure} | {shown} |")
+    parts = [
+        INTRODUCTION.format(rounds=run.rounds, seconds=run.seconds),
+        "![The figures as a chart](benchmarks.png)",
+        "",
+        "## Machine",
+        *[f"- {name}: {value}" for name, value in {**run.machine, **run.versions}.items()],
+        "",
+        "## Targets, one thread each",
+        *target_lines(run),
+        "",
+        "## Figures",
+    ]
+    for lines in tables(run):
+        parts += ["", *lines]
+    parts += [
+        "",
+        "## Every round",
+        "| threads | contender | load | figure | values |",
+        "| --- | --- | --- | --- | --- |",
+        *rounds,
+    ]
+    notes = page.with_name("benchmarks-notes.md")
+    if notes.exists():
+        parts += ["", notes.read_text().strip()]
+    page.write_text("\n".join(parts) + "\n")
+
+
+def write_chart(run: Run, file: Path) -> None:
+    """Bars of each figure, one thread each. Needs matplotlib; without it there is no chart."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print("no chart: matplotlib is not installed (pip install 'nplb[bench]')")
+        return
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    colours = {
+        "direct": "#9aa0a6",
+        "nplb": "#0b6e4f",
+        "haproxy-tuned": "#2b6cb0",
+        "haproxy": "#90b4d8",
+        "nginx": "#b7791f",
+    }
+    shown = [
+        key
+        for key in FIGURES
+        if any(any(run.values(1, name, *key)) for name in run.figures.get(1, {}))
+    ]
+    rows = -(-len(shown) // 3)
+    figure, axes = pyplot.subplots(rows, 3, figsize=(13, 2.7 * rows), squeeze=False)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    for axis, (load, name) in zip(axes.flat, shown, strict=False):
+        text, more = FIGURES[load, name]
+        names = [n for n in colours if any(run.values(1, n, load, name))]
+        medians = [statistics.median(run.values(1, n, load, name)) for n in names]
+        bars = axis.barh(names, medians, color=[colours[n] for n in names])
+        axis.bar_label(bars, [_short(value) for value in medians], padding=3, fontsize=8)
+        axis.invert_yaxis()
+        axis.set_title(f"{text}\n({'more' if more else 'less'} is better)", fontsize=9)
+        axis.set_xlim(0, max(medians) * 1.2)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def _short(value: float) -> str:
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
