@@ -6,12 +6,14 @@ tries again by itself for as long as it runs. It says what is wrong, where, and 
 never shows a credential. An object that makes no sense is left out and named in the status'
 warnings; the rest of the cluster goes on. Sources do not know each other, nor who listens.
 
+fields      reads fields of raw API objects, and names them in errors
 decode      raw API objects (dicts) into `nplb.model.cluster`, for every source
 book        the decoded objects of one cluster, and snapshots of them
 factory     from settings to a source, importing late what is dear to import
 kubernetes  the Kubernetes API: list, then watch
 manifests   YAML files on disk, read again when they change
 portbook    which NodePorts the Services of manifests were given, over restarts
+portfile    the port book's file
 """
 
 from collections.abc import Callable

@@ -13,4 +13,5 @@ feed         keeps one resource of one scope in the book
 faults       everything that can go wrong, and what to do about it
 pacing       how long to wait for what
 source       the whole: feeds, book, status
+services     every Service, read once, for commands that ask about ports
 """

@@ -165,6 +165,11 @@ def _choose(
     if not isinstance(server, str) or not _is_http(server):
         at = f"cluster {cluster_name}: server"
         raise _wrong(cluster_path, f"{at} must be an address such as https://192.0.2.1:6443")
+    if "@" in urlsplit(server).netloc:
+        at = f"cluster {cluster_name}: server"
+        raise _wrong(
+            cluster_path, f"{at} holds a name or password: put them into the user, as username"
+        )
     for key in _IMPERSONATION:
         if user.get(key):
             at = f"user {user_name}: {key}"

@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -47,7 +46,7 @@ class Session:
         self._client = client
         self._pacing = pacing
         self.origin = access.origin
-        self.server = _without_user(access.server)
+        self.server = access.server
 
     async def close(self) -> None:
         """Close the client and its connections."""
@@ -290,9 +289,3 @@ async def _configure(
     # kubectl takes CA certificates without key identifiers, which Python since 3.13 does not.
     configuration.disable_strict_ssl_verification = True
     return configuration
-
-
-def _without_user(server: str) -> str:
-    """An address without the name and password that it may hold."""
-    parts = urlsplit(server)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import dataclasses
 import json
+import logging
 import random
 import ssl
 import stat
@@ -300,6 +301,30 @@ class TestCertificates:
         cluster = {"certificate-authority": "ca"}
         config = kubeconfig(tmp_path / "config", strict, {"token": "t"}, **cluster)
         assert "its certificates can't be used" in await refused(config)
+
+
+async def test_no_credential_is_logged_or_told(
+    fake: FakeApi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = "a-token-nobody-may-see"
+    fake.token = secret
+    user = plugin(tmp_path, credential(token=secret))
+    config = kubeconfig(tmp_path / "config", fake.url, user)
+    async with reading(kubernetes_cluster(config)) as said:
+        await said.until_live()
+        for behaviour in (answers(401, status(401, "no")), answers(502, "<html>", "text/html")):
+            fake.always(behaviour)
+            fake.hang_up()
+            await said.until_error("answers")
+            fake.always(None)
+            await said.until_live()
+        await fake.stop()
+        await said.until_error("connection refused")
+        await fake.start()
+        await said.until_live()
+    told = caplog.text + "".join(map(repr, said.statuses))
+    assert secret not in told
 
 
 class TestOnce:

@@ -183,6 +183,10 @@ def test_no_current_context(tmp_path: Path) -> None:
             "cluster c1: server must be an address such as https://",
         ),
         (
+            {"clusters": [{"name": "c1", "cluster": {"server": f"https://me:{SECRET}@x"}}]},
+            "cluster c1: server holds a name or password",
+        ),
+        (
             {"users": [{"name": "u1", "user": {"token": SECRET, "as": "admin"}}]},
             "user u1: as: nplb does not impersonate",
         ),
