@@ -56,9 +56,9 @@ async def get(
 
 
 async def refuses(address: Address) -> bool:
-    """Whether a connect is refused. False if it succeeds, or does not end in a second."""
+    """Whether a connect is refused. False if it succeeds, or does not end in five seconds."""
     try:
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(5.0):
             _, writer = await asyncio.open_connection(address.ip, address.port)
     except ConnectionRefusedError:
         return True
