@@ -44,8 +44,7 @@ def _lines(lab: Lab, services: list[Service]) -> Iterator[str]:
     if web:
         address = lab.address(next(iter(lab.nodes)), web[-1].key.short)
         yield f"  curl http://{address}/"
-        name = web[-1].key.name
-        yield f"  kubectl expose service {name} --name=hello --type=NodePort --port=8080"
+    yield "  kubectl create service nodeport hello --tcp=80:8080"
     last = tuple(lab.nodes)[-1]
     yield f"  nplb lab fault {last} silent     # `nplb lab faults` lists what can be broken"
     yield f"  nplb lab clear {last}"

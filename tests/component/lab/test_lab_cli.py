@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 
 from nplb.cli import main
 from tests.support.lab import Networks
-from tests.support.labmanifests import service
 
 KUBECTL = shutil.which("kubectl")
 
@@ -65,13 +64,12 @@ class Process:
             check=False,
         )
 
-    def kubectl(self, *arguments: str, text: str = "") -> str:
+    def kubectl(self, *arguments: str) -> str:
         """What kubectl prints."""
         assert KUBECTL is not None
         kubeconfig = self.directory / ".nplb" / "lab.kubeconfig"
         done = subprocess.run(
             [KUBECTL, "--kubeconfig", str(kubeconfig), *arguments],
-            input=text,
             capture_output=True,
             text=True,
             check=False,
@@ -139,7 +137,7 @@ def test_kubectl_works_on_it(process: Process, networks: Networks) -> None:
     nodes = process.kubectl("get", "nodes", "-o", "wide")
     assert networks.node(3) in nodes
     assert nodes.count(" Ready ") == 3
-    process.kubectl("create", "-f", "-", text=service("hello"))
+    process.kubectl("create", "service", "nodeport", "hello", "--tcp=80:8080")
     process.kubectl("wait", "pod", "-l", "app=hello", "--for=condition=Ready", "--timeout=20s")
     pods = process.kubectl("get", "pods", "-l", "app=hello", "-o", "name").split()
     assert len(pods) == 2
