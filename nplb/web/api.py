@@ -94,8 +94,10 @@ class Api:
         return await self._json(request, lambda: page)
 
     async def ports(self, request: web.Request) -> web.Response:
-        """The NodePort range of every cluster, with who has which number."""
-        return await self._json(request, partial(ports_page, self._status().ledgers))
+        """The NodePort range of every cluster, with who has which number, and the edge's own."""
+        status = self._status()
+        page = partial(ports_page, status.ledgers, status.edge, status.now)
+        return await self._json(request, page)
 
     async def history(self, request: web.Request) -> web.Response:
         """The last hour: of all frontends, or of the one that `frontend` names. One without

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from nplb.model.applied import BackendCounters, FrontendCounters
 from nplb.model.decision import Decision
-from nplb.model.ledger import LedgerView
+from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.reasons import BackendReason
 from nplb.model.status import Status
@@ -58,9 +58,9 @@ def node_page(
     }
 
 
-def ports_page(ledgers: Iterable[LedgerView]) -> JSON:
-    """The NodePort ranges: of each number taken, who has it."""
-    return {"ledgers": [_ledger(one) for one in ledgers]}
+def ports_page(ledgers: Iterable[LedgerView], edge: EdgeLedgerView, now: float) -> JSON:
+    """The NodePort ranges: of each number taken, who has it; and the edge's own ports."""
+    return {"now": now, "ledgers": [_ledger(one) for one in ledgers], "edge": render(edge)}
 
 
 def _ledger(ledger: LedgerView) -> JSON:

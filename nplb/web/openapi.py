@@ -15,7 +15,7 @@ from pathlib import PurePath
 from nplb import __version__
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
-from nplb.model.ledger import LedgerView
+from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.status import Status
 from nplb.observe.history import SERIES
@@ -223,11 +223,17 @@ def openapi() -> JSON:
         ),
         "/api/v1/ports": _operation(
             "ports",
-            "The NodePort range of every cluster, with who has which number.",
+            "The NodePort range of every cluster, with who has which number, and the edge's own.",
             {
                 "200": _answer(
                     "the ledgers",
-                    _object({"ledgers": {"type": "array", "items": schemas.of(LedgerView)}}),
+                    _object(
+                        {
+                            "now": number,
+                            "ledgers": {"type": "array", "items": schemas.of(LedgerView)},
+                            "edge": schemas.of(EdgeLedgerView),
+                        }
+                    ),
                 )
             },
         ),

@@ -1,0 +1,215 @@
+"""The dashboard in a real browser: what it shows, and what it does when things change."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nplb.model.decision import Decision, DecisionKind
+from nplb.model.finding import Finding, FindingKind, Severity
+from nplb.model.keys import Address
+from nplb.model.status import Status
+from nplb.observe.journal import Journal
+from nplb.web.server import AdminServer
+from tests.support.browser import CHROMIUM, Page, chromium
+from tests.support.status import NOW, frontend, large, status, troubled
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),
+    pytest.mark.timeout(180),
+]
+
+MAIN = "document.querySelector('main').innerText"
+
+
+class Edge:
+    """A server over a status that moves on by itself, and that a test may replace."""
+
+    def __init__(self, state: Status) -> None:
+        self.state = state
+        self.journal = Journal()
+        self.port = 0
+        self.server: AdminServer | None = None
+
+    def status(self) -> Status:
+        now = self.state.now + 0.5
+        self.state = replace(self.state, now=now, loop_at=now)
+        return self.state
+
+    async def start(self) -> None:
+        self.server = AdminServer(
+            status=self.status, listen=Address("127.0.0.1", self.port), journal=self.journal
+        )
+        await self.server.start()
+        self.port = self.server.address.port
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            await self.server.stop()
+            self.server = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+
+@contextlib.asynccontextmanager
+async def running(state: Status) -> AsyncIterator[Edge]:
+    edge = Edge(state)
+    await edge.start()
+    try:
+        yield edge
+    finally:
+        await edge.stop()
+
+
+def sound(page: Page, edge: Edge) -> None:
+    """No error, and no request to anybody else."""
+    assert page.errors == []
+    foreign = [url for url in page.requested if not url.startswith((edge.url, "data:", "about:"))]
+    assert foreign == []
+
+
+PAGES = {
+    "": "Last decisions",
+    "#/services": "frontends",
+    "#/nodes": "node-0",
+    "#/ports": "Ports",
+    "#/timeline": "Timeline",
+    "#/service/prod%2Fshop%2Fweb%3A80%2FTCP": "Would change it",
+    "#/node/prod/node-1": "Its backend in every frontend",
+}
+
+
+async def test_every_page_at_every_size_in_both_themes(tmp_path: Path) -> None:
+    async with running(troubled()) as edge, chromium(tmp_path) as browser:
+        for width, theme in ((1440, "light"), (390, "dark")):
+            page = await browser.open(width=width, theme=theme)
+            await page.go(edge.url)
+            for fragment, text in PAGES.items():
+                await page.evaluate(f"location.hash = '{fragment.removeprefix('#') or '/'}'")
+                await page.until(f"{MAIN}.includes('{text}')")
+                over = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                assert over <= 0, (fragment, width, over)
+            assert await page.evaluate("document.documentElement.dataset.theme") == theme
+            await page.press("t")
+            other = "dark" if theme == "light" else "light"
+            await page.until(f"document.documentElement.dataset.theme === '{other}'")
+            sound(page, edge)
+
+
+@pytest.mark.parametrize(
+    ("state", "headline"),
+    [
+        (status(), "Nothing to serve yet"),
+        (status(frontend()), "All is well"),
+        (status(frontend(states=("passing", "refused"))), "1 thing to look at"),
+        (troubled(), "problems"),
+    ],
+    ids=["empty", "well", "warning", "error"],
+)
+async def test_the_headline_says_whether_all_is_well(
+    tmp_path: Path, state: Status, headline: str
+) -> None:
+    async with running(state) as edge, chromium(tmp_path) as browser:
+        page = await browser.open()
+        await page.go(edge.url)
+        await page.until(f"{MAIN}.includes('{headline}')")
+        sound(page, edge)
+
+
+async def test_a_node_that_dies_shows_everywhere_by_itself(tmp_path: Path) -> None:
+    well = status(frontend(), frontend("api", node_port=30081))
+    async with running(well) as edge, chromium(tmp_path) as browser:
+        pages = {name: await browser.open() for name in ("overview", "service", "nodes", "line")}
+        await pages["overview"].go(edge.url)
+        await pages["service"].go(edge.url + "#/service/prod%2Fshop%2Fweb%3A80%2FTCP")
+        await pages["nodes"].go(edge.url + "#/nodes")
+        await pages["line"].go(edge.url + "#/timeline")
+        await pages["overview"].until(f"{MAIN}.includes('All is well')")
+        await pages["service"].until(f"{MAIN}.includes('3 active of 3')")
+        await pages["nodes"].until(f"{MAIN}.includes('node-2')")
+        await pages["line"].until(f"{MAIN}.includes('Nothing was decided yet')")
+        dead = ("passing", "timeout", "passing")
+        edge.state = status(
+            frontend(states=dead), frontend("api", node_port=30081, states=dead), now=edge.state.now
+        )
+        edge.journal.append(
+            Decision(
+                at=NOW,
+                kind=DecisionKind.BACKEND_DOWN,
+                subject="prod/shop/web:80/TCP via node-1",
+                reason="timeout",
+                text="no answer within 1 s",
+                service="prod/shop/web",
+                node="node-1",
+                cluster="prod",
+            )
+        )
+        await pages["overview"].until(f"{MAIN}.includes('Nothing works on node node-1: timeout')")
+        await pages["service"].until(f"{MAIN}.includes('Nothing answers on the NodePort')")
+        await pages["nodes"].until(f"{MAIN}.includes('timeout 2')")
+        await pages["line"].until(f"{MAIN}.includes('no answer within 1 s')")
+        for page in pages.values():
+            sound(page, edge)
+
+
+async def test_it_says_that_it_is_stale_and_comes_back_after_a_restart(tmp_path: Path) -> None:
+    async with running(status(frontend())) as edge, chromium(tmp_path) as browser:
+        page = await browser.open()
+        await page.go(edge.url)
+        await page.until("document.getElementById('live').textContent === 'live'")
+        await edge.stop()
+        await page.until("!document.getElementById('stale').hidden")
+        assert "No news from nplb" in await page.evaluate(
+            "document.getElementById('stale').textContent"
+        )
+        edge.state = status(frontend(), frontend("new", node_port=30099), started_at=NOW)
+        await edge.start()
+        await page.until("document.getElementById('stale').hidden")
+        await page.until(f"{MAIN}.includes('2 of 2 frontends serve')")
+
+
+async def test_a_thousand_services_scroll_filter_and_take_keys(tmp_path: Path) -> None:
+    async with running(large(1000, 30)) as edge, chromium(tmp_path) as browser:
+        page = await browser.open()
+        await page.go(edge.url + "#/services")
+        await page.until(f"{MAIN}.includes('1000 frontends')")
+        # However many rows there are, the page holds one canvas of the window's size.
+        assert await page.evaluate("document.querySelectorAll('main *').length") < 100
+        await page.press("/")
+        await page.call("Input.insertText", text="service-00777")
+        await page.until(f"{MAIN}.includes('1 of 1000')")
+        await page.evaluate("document.querySelector('canvas').focus()")
+        await page.press("ArrowDown")
+        await page.press("ArrowRight")
+        await page.until("document.querySelector('[aria-live=polite]').textContent.length > 10")
+        said = await page.evaluate("document.querySelector('[aria-live=polite]').textContent")
+        assert "service-00777" in said
+        assert "node-0" in said
+        await page.press("Enter")
+        await page.until("location.hash.includes('service-00777')")
+        await page.until(f"{MAIN}.includes('active of 30')")
+        sound(page, edge)
+
+
+async def test_what_others_wrote_is_text_and_never_markup(tmp_path: Path) -> None:
+    nasty = "<img src=x onerror=\"document.title='taken'\"><script>alert(1)</script>"
+    finding = Finding(
+        kind=FindingKind.EDGE_PORT_IN_USE,
+        severity=Severity.ERROR,
+        cluster="prod",
+        subject="x",
+        text=nasty,
+        remedy=nasty,
+        since=NOW,
+    )
+    async with running(status(frontend(), findings=(finding,))) as edge, chromium(tmp_path) as b:
+        page = await b.open()
+        await page.go(edge.url)
+        await page.until(f"{MAIN}.includes('<img src=x')")
+        assert await page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+        assert "taken" not in await page.evaluate("document.title")
+        sound(page, edge)
