@@ -8,8 +8,8 @@ served in rank order:
 3. the key, in its sort order.
 
 A claim that overlaps one already served gets nothing, also none of its other addresses: half a
-frontend would be noticed later than a missing one. Addresses overlap when their ports are equal
-and their IPs are, or one of them is the wildcard of the other's family.
+frontend would be noticed later than a missing one. Addresses overlap when their protocols and
+ports are equal and their IPs are, or one of them is the wildcard of the other's family.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ def resolve_edge_ports(claims: Sequence[EdgeClaim]) -> EdgeLedger:
             lost[claim.key] = conflict
             continue
         for address in claim.addresses:
-            holders[address] = claim.key
+            holders.setdefault(address, claim.key)
             by_port.setdefault(address.port, []).append(_Held(address, claim))
     return EdgeLedger(
         holders=holders,
@@ -112,7 +112,10 @@ def _rank(claim: EdgeClaim) -> tuple[bool, bool, float, FrontendKey]:
 def _conflict(claim: EdgeClaim, by_port: Mapping[int, list[_Held]]) -> EdgeConflict | None:
     for address in claim.addresses:
         for held in by_port.get(address.port, ()):
-            if held.claim.key != claim.key and overlap(address.ip, held.address.ip):
+            rival = held.claim.key
+            if rival == claim.key or rival.protocol is not claim.key.protocol:
+                continue
+            if overlap(address.ip, held.address.ip):
                 return EdgeConflict(
                     winner=held.claim.key,
                     winner_address=held.address,

@@ -115,6 +115,7 @@ class Balance(StrEnum):
 
     ROUND_ROBIN = "round_robin"
     LEAST_CONNECTIONS = "least_connections"
+    RANDOM = "random"
     RANDOM_TWO_CHOICES = "random_two_choices"
     SOURCE_HASH = "source_hash"
     MAGLEV = "maglev"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from nplb.model.kernel import KernelOptions
+from nplb.model.kernel import PlaneKind as PlaneKind
 from nplb.model.keys import Address
 from nplb.model.plan import Timeouts
 from nplb.model.reasons import Balance
@@ -19,12 +21,6 @@ class EdgePort(StrEnum):
 
     MIRROR = "mirror"  # the NodePort's number
     SERVICE = "service"  # the Service's own port
-
-
-class PlaneKind(StrEnum):
-    """What moves the bytes."""
-
-    RELAY = "relay"  # worker processes of nplb's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +99,8 @@ class FrontendSettings:
     timeouts: Timeouts | None = None
     connect_attempts: int | None = None
     relay: RelayOptions | None = None
+    plane: PlaneKind | None = None
+    kernel: KernelOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +144,7 @@ class Settings:
     max_connections: int = 0
     health: HealthSettings = HealthSettings()
     plane: PlaneKind = PlaneKind.RELAY
+    kernel: KernelOptions = KernelOptions()
     workers: int = 1
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()

@@ -13,9 +13,10 @@ from nplb.model.cluster import (
     Snapshot,
     TrafficPolicy,
 )
+from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address, BackendKey, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, LeftOut, Plan, Skipped
-from nplb.model.reasons import BackendReason, BackendState, Cause, SkipReason
+from nplb.model.reasons import BackendReason, BackendState, Balance, Cause, SkipReason
 from nplb.model.settings import (
     ClusterSettings,
     EdgePort,
@@ -34,6 +35,12 @@ from nplb.policy.nodes import (
     service_exclusion,
 )
 from nplb.policy.selectors import parse_selector
+
+# Which protocols a plane carries.
+_CARRIES = {
+    PlaneKind.RELAY: (Protocol.TCP,),
+    PlaneKind.KERNEL: (Protocol.TCP, Protocol.UDP),
+}
 
 # Which reason a probe's cause gives to a backend that is down.
 _DOWN_REASONS = {
@@ -165,11 +172,12 @@ def _candidates(
             continue
         for port in service.ports:
             key = FrontendKey(service.key, port.port, port.protocol)
-            skip = _skip(cluster, service, port)
+            override = overrides_for(settings.frontends, service, port)
+            plane = override.plane or settings.plane
+            skip = _skip(cluster, service, port, plane)
             if skip is not None:
                 skipped.append(Skipped(key=key, reason=skip[0], detail=skip[1]))
                 continue
-            override = overrides_for(settings.frontends, service, port)
             listen = override.listen or _listen(settings, port)
             found.append(
                 _Candidate(
@@ -186,7 +194,7 @@ def _candidates(
 
 
 def _skip(
-    cluster: ClusterSettings, service: Service, port: ServicePort
+    cluster: ClusterSettings, service: Service, port: ServicePort, plane: PlaneKind
 ) -> tuple[SkipReason, str] | None:
     if service.deleting:
         return SkipReason.SERVICE_DELETING, "the Service is being deleted"
@@ -198,8 +206,10 @@ def _skip(
         wanted = cluster.load_balancer_class
         detail = f"loadBalancerClass is {service.load_balancer_class}, not {wanted}"
         return SkipReason.OTHER_CLASS, detail
-    if port.protocol is not Protocol.TCP:
-        return SkipReason.PROTOCOL, f"the relay carries TCP, this port is {port.protocol}"
+    if port.protocol not in _CARRIES[plane]:
+        carried = " and ".join(_CARRIES[plane])
+        detail = f"the {plane} plane carries {carried}, this port is {port.protocol}"
+        return SkipReason.PROTOCOL, detail
     if not port.node_port:
         return SkipReason.NO_NODE_PORT, "the port has no nodePort to send clients to"
     return None
@@ -225,6 +235,8 @@ def _frontend(
     slices = view.slices.get((service.key.namespace, service.key.name), ())
     endpoints = count_endpoints(slices)
     local = service.external_traffic_policy is TrafficPolicy.LOCAL
+    # A connect proves nothing of a UDP port: who lets a node in there is the API alone.
+    probed = health.enabled and candidate.port.protocol is Protocol.TCP
     earlier = {b.key.node: b for b in previous.backends} if previous is not None else {}
     port = candidate.port.node_port
     backends: list[Backend] = []
@@ -245,8 +257,11 @@ def _frontend(
         if out is not None:
             state, reason, detail = BackendState.DRAINING, out.reason, out.detail
         else:
-            targets.append(key.address)
-            state, reason, detail = _judge(health, verdicts.get(key.address), endpoints.empty)
+            if probed:
+                targets.append(key.address)
+            state, reason, detail = _judge(
+                probed, health.initial, verdicts.get(key.address), endpoints.empty
+            )
         if before is not None and (state is before.state and reason is before.reason):
             if detail == before.detail and weight == before.weight:
                 backends.append(before)
@@ -261,16 +276,28 @@ def _frontend(
         port_name=candidate.port.name,
         node_port=port,
         listen=candidate.listen,
-        balance=override.balance or settings.balance,
+        balance=_balance(settings, override),
         timeouts=override.timeouts or settings.timeouts,
         connect_attempts=override.connect_attempts or settings.connect_attempts,
         relay=override.relay or settings.relay,
+        plane=override.plane or settings.plane,
+        kernel=override.kernel or settings.kernel,
         backends=tuple(backends),
         left_out=tuple(left_out),
     )
     if previous == frontend:
         return previous, targets, endpoints.empty
     return frontend, targets, endpoints.empty
+
+
+def _balance(settings: Settings, override: FrontendSettings) -> Balance:
+    """The kernel can't choose by connections: there the general default means in turn."""
+    if override.balance is not None:
+        return override.balance
+    kernel = (override.plane or settings.plane) is PlaneKind.KERNEL
+    if kernel and settings.balance is Balance.LEAST_CONNECTIONS:
+        return Balance.ROUND_ROBIN
+    return settings.balance
 
 
 def _no_address(node: Node, candidate: _Candidate) -> LeftOut:
@@ -281,13 +308,13 @@ def _no_address(node: Node, candidate: _Candidate) -> LeftOut:
 
 
 def _judge(
-    health: HealthSettings, verdict: Verdict | None, empty: bool
+    probed: bool, initial: InitialState, verdict: Verdict | None, empty: bool
 ) -> tuple[BackendState, BackendReason, str]:
     """A backend that the API lets in: what probing says of it."""
-    if not health.enabled:
+    if not probed:
         return BackendState.ACTIVE, BackendReason.PROBES_OFF, ""
     if verdict is None or verdict.healthy is None:
-        if health.initial is InitialState.UP:
+        if initial is InitialState.UP:
             return BackendState.ACTIVE, BackendReason.UNPROBED, ""
         return BackendState.DOWN, BackendReason.PROBING, ""
     if verdict.healthy:

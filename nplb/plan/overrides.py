@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from nplb.model.cluster import Service, ServicePort
 from nplb.model.settings import FrontendSettings
 
+_FIELDS = ("listen", "balance", "timeouts", "connect_attempts", "relay", "plane", "kernel")
+
 
 def overrides_for(
     frontends: Sequence[FrontendSettings], service: Service, port: ServicePort
@@ -16,7 +18,7 @@ def overrides_for(
     merged = FrontendSettings(service=service.key.short)
     fields = {
         name: next((v for f in matching if (v := getattr(f, name)) is not None), None)
-        for name in ("listen", "balance", "timeouts", "connect_attempts", "relay")
+        for name in _FIELDS
     }
     return FrontendSettings(service=merged.service, **fields)
 

@@ -8,8 +8,10 @@ Costs: round robin with equal weights, source hash and Maglev are O(1) a client;
 are O(log n), and O(n) where clients are being tried again.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import accumulate
 from math import log
 
 from nplb.policy.hashing import mix, text_hash
@@ -20,6 +22,8 @@ SOURCE_BUCKETS = 4096
 # A prime well above 100 times the number of targets keeps shares within about a percent.
 MAGLEV_SIZE = 4093
 MAGLEV_LARGE = 65521
+# How finely a random draw is divided by weights.
+_FINE = 1 << 30
 
 
 class Target:
@@ -188,6 +192,31 @@ class LeastConnections(Balancer):
         return best
 
 
+class Random(Balancer):
+    """Any target at random, in proportion to weight. `draw(n)` gives a number in 0..n-1."""
+
+    def __init__(self, targets: Sequence[Target], draw: Callable[[int], int]) -> None:
+        super().__init__(targets)
+        self._draw = draw
+        self._sums = list(accumulate(target.weight for target in self.targets))
+
+    def pick(self, client: int, tried: Collection[Target] = ()) -> Target | None:
+        targets, sums = self.targets, self._sums
+        if not targets:
+            return None
+        target = targets[self._at(sums)]
+        if target not in tried and not target.full:
+            return target
+        usable = [t for t in targets if t not in tried and not t.full]
+        if not usable:
+            return None
+        return usable[self._at(list(accumulate(t.weight for t in usable)))]
+
+    def _at(self, sums: list[float]) -> int:
+        point = self._draw(_FINE) / _FINE * sums[-1]
+        return min(bisect_right(sums, point), len(sums) - 1)
+
+
 class RandomTwoChoices(Balancer):
     """The less loaded of two drawn at random: nearly as even as least connections, and it
     does not herd when several edges decide apart. `draw(n)` gives a number in 0..n-1."""
@@ -344,6 +373,8 @@ def make_balancer(
         return WeightedRoundRobin(targets, (start % 1000) / 1000)
     if method == "least_connections":
         return LeastConnections(targets, start)
+    if method == "random":
+        return Random(targets, draw)
     if method == "random_two_choices":
         return RandomTwoChoices(targets, draw)
     if method == "source_hash":

@@ -12,7 +12,6 @@ seats       which backend sits at which place of a table
 skeleton    base chains and shared maps
 guards      who is turned away
 render      from a plan to a ruleset
-unsupported what of a frontend only the relay can do
 changes     the difference of two rulesets, as one transaction
 readback    what the kernel really holds
 nft         running nft

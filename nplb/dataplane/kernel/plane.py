@@ -20,11 +20,11 @@ from nplb.dataplane.kernel.render import Renderer
 from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
 from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
 from nplb.dataplane.kernel.sockets import conflict, holders
-from nplb.dataplane.kernel.unsupported import unsupported
 from nplb.model.applied import Applied, ListenError, Traffic
 from nplb.model.keys import Address, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, Plan
 from nplb.model.reasons import BackendReason, BackendState
+from nplb.policy.kernel import unsupported
 
 log = logging.getLogger(__name__)
 

@@ -224,7 +224,7 @@ def _chains(frontend: Frontend, names: Names, chosen: tuple[Backend, ...]) -> li
     if seats:
         if frontend.balance in HASHED:
             draw = f"jhash {family.ip} saddr mod {seats} seed 0x{JHASH_SEED:x}"
-        elif frontend.balance in (Balance.RANDOM_TWO_CHOICES, Balance.LEAST_CONNECTIONS):
+        elif frontend.balance is Balance.RANDOM:
             draw = f"numgen random mod {seats}"
         else:
             draw = f"numgen inc mod {seats}"

@@ -1,4 +1,4 @@
-"""What of a frontend only the relay can do, by the configuration's own key names.
+"""What of a frontend the kernel plane can't do, by the configuration's own key names.
 
 A key that the kernel plane can't honour is refused, never ignored.
 """
@@ -10,10 +10,9 @@ from nplb.model.plan import Frontend
 from nplb.model.reasons import Balance
 from nplb.model.relay import NoBackend, RelayOptions, SendProxy
 
-_DEFAULT = RelayOptions()
 BALANCES = (
     Balance.ROUND_ROBIN,
-    Balance.RANDOM_TWO_CHOICES,
+    Balance.RANDOM,
     Balance.SOURCE_HASH,
     Balance.MAGLEV,
 )
@@ -27,7 +26,7 @@ class Unsupported:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.why}; set plane: relay for this frontend, or leave it out"
+        return f"{self.key}: {self.why}; leave it out, or set plane: relay"
 
 
 def unsupported(frontend: Frontend) -> tuple[Unsupported, ...]:
@@ -37,10 +36,7 @@ def unsupported(frontend: Frontend) -> tuple[Unsupported, ...]:
         found.append(
             Unsupported("plane", f"the kernel plane does not carry {frontend.key.protocol}")
         )
-    if frontend.balance is Balance.LEAST_CONNECTIONS:
-        found.append(_balance(frontend, "the kernel does not count connections to choose by"))
-    elif frontend.balance is Balance.FIRST:
-        found.append(_balance(frontend, "the kernel does not fill one backend before the next"))
+    found += unsupported_balance(frontend.balance)
     if any(a.ip.startswith("127.") or a.ip == "::1" for a in frontend.listen):
         found.append(Unsupported("listen", "packets to a loopback address can't leave the edge"))
     return (*found, *unsupported_options(frontend.relay))
@@ -52,11 +48,15 @@ def unsupported_options(options: RelayOptions) -> tuple[Unsupported, ...]:
     cases = (
         (options.send_proxy is not SendProxy.NONE, "send_proxy", bytes_seen),
         (bool(options.accept_proxy_from), "accept_proxy_from", bytes_seen),
-        (options.no_backend is NoBackend.HOLD, "no_backend", "the kernel holds no client back"),
-        (bool(options.max_queue), "max_queue", "the kernel holds no client back"),
+        (
+            options.no_backend is NoBackend.HOLD,
+            "no_backend",
+            "hold is not possible: the kernel holds no client back",
+        ),
+        (bool(options.max_queue), "limits.queue", "the kernel holds no client back"),
         (
             bool(options.max_connections_per_backend),
-            "max_connections_per_backend",
+            "limits.per_backend",
             "the kernel chooses a backend without counting its connections",
         ),
         (
@@ -64,13 +64,16 @@ def unsupported_options(options: RelayOptions) -> tuple[Unsupported, ...]:
             "source_addresses",
             "the kernel plane uses the edge's own address, or keeps the client's",
         ),
-        (options.lifetime_seconds > 0, "lifetime", "the kernel ends no living connection"),
+        (options.lifetime_seconds > 0, "timeouts.lifetime", "the kernel ends no living connection"),
         (options.access_log, "access_log", "the kernel plane sees no single connection end"),
         (options.slow_start_seconds > 0, "slow_start", "seats are given at once"),
     )
     return tuple(Unsupported(key, why) for wrong, key, why in cases if wrong)
 
 
-def _balance(frontend: Frontend, why: str) -> Unsupported:
-    able = ", ".join(BALANCES)
-    return Unsupported("balance", f"{frontend.balance} is not possible: {why} (it can: {able})")
+def unsupported_balance(balance: Balance) -> tuple[Unsupported, ...]:
+    """The same for a balancing method alone."""
+    if balance in BALANCES:
+        return ()
+    why = f"{balance} chooses by connections, which the kernel plane does not count before it"
+    return (Unsupported("balance", f"{why} chooses, use one of {', '.join(BALANCES)}"),)
