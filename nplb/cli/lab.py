@@ -14,9 +14,21 @@ DEFAULT_KUBECONFIG = ".nplb/lab.kubeconfig"
 
 
 @click.group(invoke_without_command=True)
-@click.option("--nodes", default=3, show_default=True, metavar="N", help="0: the API alone.")
 @click.option(
-    "--port", default=0, metavar="PORT", help="The API server's port on loopback.  [default: any]"
+    "--nodes",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default="3",
+    metavar="N",
+    help="0: the API alone.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default="any",
+    metavar="PORT",
+    help="The API server's port on loopback.",
 )
 @click.option(
     "--kubeconfig",

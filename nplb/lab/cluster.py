@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from nplb.alloc.portrange import parse_port_range
 from nplb.lab.addresses import USUAL_NODES, PodPool, parse_network, usual_networks
 from nplb.lab.api.server import ApiServer
 from nplb.lab.apply import apply_objects, read_objects
@@ -79,6 +80,12 @@ class Lab:
         services = parse_network(
             service_network or usual_services, "the service network", loopback=False
         )
+        try:
+            parse_port_range(node_port_range)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"the NodePort range {node_port_range!r}: {error}; write one such as 30000-32767"
+            ) from None
         self._check_node_count(nodes)
         self._wanted_nodes = nodes
         self._host = host

@@ -5,11 +5,13 @@ import contextlib
 import socket
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nplb.lab.addresses import twin
 from nplb.lab.cluster import Lab
+from nplb.model.errors import ConfigurationError
 from nplb.model.keys import Address, Protocol
 from tests.support.eventually import eventually
 from tests.support.lab import Networks, make_lab
@@ -252,6 +254,15 @@ async def test_two_labs_run_side_by_side(lab: Lab) -> None:
                 assert (await get(one.address(node, "web"), "/json")).json["pod"] in names
 
 
-async def test_nonsense_is_refused_with_advice(networks: Networks) -> None:
-    with pytest.raises(Exception, match="do not fit"):
-        make_lab(networks, nodes=1000)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"nodes": 1000}, "1000 nodes do not fit into"),
+        ({"node_port_range": "many"}, "the NodePort range 'many'.*write one such as 30000-32767"),
+    ],
+)
+def test_nonsense_is_refused_with_advice(
+    networks: Networks, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        make_lab(networks, **options)
