@@ -273,7 +273,9 @@ def _numbered(raw: Mapping[str, Any], service: "Service") -> dict[str, Any]:
 
 
 def _page_of(ledgers: Sequence["Ledger"]) -> dict[str, Any]:
+    from nplb.model.ledger import EdgeLedgerView
     from nplb.web.details import ports_page
 
     views = [ledger.view for ledger in ledgers if ledger.view is not None]
-    return {"now": time.time(), **ports_page(views)}
+    page: dict[str, Any] = ports_page(views, EdgeLedgerView(), time.time())
+    return page

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from nplb.observe.families import FAMILIES, Family
+from nplb.observe.ledger_metrics import LEDGER_FAMILIES
 
 PATH = Path("docs/metrics.md")
 
@@ -18,6 +19,9 @@ marked *per backend* have one series per node of every frontend; with more than 
 they are left out, the sums stay, and `nplb_backend_series_omitted` says so. Besides, there are
 the usual `process_*` metrics of the control process.
 
+`kube_apiserver_*` are the API server's own metrics as nplb's twin of its allocator sees them,
+under their own names, with the cluster as label.
+
 Alert rules and recording rules are in `deploy/prometheus/`, a Grafana dashboard is in
 `deploy/grafana/`.
 
@@ -28,7 +32,7 @@ Alert rules and recording rules are in `deploy/prometheus/`, a Grafana dashboard
 
 def page() -> str:
     """The page's text."""
-    return _HEAD + "".join(f"{_row(family)}\n" for family in FAMILIES)
+    return _HEAD + "".join(f"{_row(family)}\n" for family in (*FAMILIES, *LEDGER_FAMILIES))
 
 
 def _row(family: Family) -> str:

@@ -31,6 +31,7 @@ from nplb.model.status import Status
 from nplb.observe import families as f
 from nplb.observe.exposition import content_type, encode
 from nplb.observe.families import Family, Kind
+from nplb.observe.ledger_metrics import LedgerCollector
 
 MAX_BACKENDS = 5_000
 
@@ -55,6 +56,7 @@ class MetricsPage:
         registry = CollectorRegistry(auto_describe=False)
         counts = dict(self._decisions()) if self._decisions is not None else {}
         registry.register(StatusCollector(status, counts, self._max_backends))
+        registry.register(LedgerCollector(status.ledgers, status.edge))
         ProcessCollector(registry=registry)
         form = content_type(accept)
         return encode(registry.collect(), form), form

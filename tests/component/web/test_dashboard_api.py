@@ -15,7 +15,16 @@ from yarl import URL
 
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.keys import Address, Protocol, ServiceKey
-from nplb.model.ledger import Band, BandView, HeldPort, Holder, LedgerEntry, LedgerView
+from nplb.model.ledger import (
+    Band,
+    BandView,
+    EdgeLedgerView,
+    EdgePortView,
+    HeldPort,
+    Holder,
+    LedgerEntry,
+    LedgerView,
+)
 from nplb.model.status import Status
 from nplb.observe.journal import Journal
 from nplb.web import stream
@@ -223,8 +232,14 @@ async def test_ports() -> None:
         entries=(LedgerEntry(number=30080, band=Band.STATIC, holders=(holder,), since=NOW),),
         bands=(BandView(band=Band.STATIC, first=30000, last=30085, used=1),),
     )
-    async with serving(status(ledgers=(ledger,))) as page:
-        (shown,) = (await page.json("/api/v1/ports"))["ledgers"]
+    edge = EdgeLedgerView(
+        ports=(EdgePortView(address="0.0.0.0", port=30080, holder="prod/shop/web:80/TCP"),)
+    )
+    async with serving(status(ledgers=(ledger,), edge=edge)) as page:
+        document = await page.json("/api/v1/ports")
+        assert document["now"] >= NOW
+        assert document["edge"]["ports"][0]["holder"] == "prod/shop/web:80/TCP"
+        (shown,) = document["ledgers"]
         assert (shown["used"], shown["free"]) == (1, 2767)
         assert shown["bands"][0]["free"] == 85
         assert shown["entries"][0]["holders"][0]["service"]["text"] == "prod/shop/web"

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import parse_port_range
 from nplb.cli import main
+from nplb.model.ledger import EdgeLedgerView, EdgePortView
 from nplb.sources.decode import decode_service
 from nplb.sources.portbook import PortBook
 from tests.support.admin import serving
@@ -67,7 +68,10 @@ def admin() -> Iterator[str]:
         a_service("old", a_port(30080), namespace="test"),
     ]
     view = ledger.observe(a_snapshot(services), NOW, limited_to="namespaces default, test")
-    with serving(replace(status(frontend()), ledgers=(view,))) as url:
+    edge = EdgeLedgerView(
+        ports=(EdgePortView(address="0.0.0.0", port=30000, holder="prod/shop/web:80/TCP"),)
+    )
+    with serving(replace(status(frontend()), ledgers=(view,), edge=edge)) as url:
         yield url
 
 
@@ -220,9 +224,15 @@ def test_suggests_free_numbers(cluster: str) -> None:
 
 
 def test_suggests_what_no_cluster_has(admin: str) -> None:
-    result = nplb("ports", "suggest", "-n", "85", "--admin", admin)
-    assert "30080" not in result.output.split()
+    result = nplb("ports", "suggest", "-n", "84", "--admin", admin)
     assert result.exit_code == 0
+    assert "30080" not in result.output.split()
+    assert result.output.split()[0] == "30001", "the edge listens on 30000"
+
+
+def test_shows_what_the_edge_does_with_a_number(admin: str) -> None:
+    result = nplb("ports", "show", "30000", "--admin", admin)
+    assert "edge: prod/shop/web:80/TCP listens on it" in result.output
 
 
 def test_too_few_are_told_and_fail(cluster: str) -> None:

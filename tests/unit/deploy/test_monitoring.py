@@ -12,6 +12,7 @@ import yaml
 
 from nplb.observe import document
 from nplb.observe.families import FAMILIES, Kind
+from nplb.observe.ledger_metrics import LEDGER_FAMILIES
 from nplb.observe.metrics import MetricsPage
 from tests.support.status import troubled
 
@@ -30,7 +31,7 @@ def rules() -> list[dict[str, Any]]:
 def series() -> set[str]:
     """Every name that a scrape can have."""
     names = {"up"}
-    for family in FAMILIES:
+    for family in (*FAMILIES, *LEDGER_FAMILIES):
         if family.kind is Kind.HISTOGRAM:
             names |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
         else:
@@ -49,7 +50,7 @@ def labels_used(expression: str) -> list[tuple[str, set[str]]]:
 
 
 def check_labels(expression: str) -> None:
-    known = {family.name: set(family.labels) for family in FAMILIES}
+    known = {family.name: set(family.labels) for family in (*FAMILIES, *LEDGER_FAMILIES)}
     known["nplb_probe_duration_seconds_bucket"] = {"le"}
     for name, labels in labels_used(expression):
         assert labels <= known[name] | {"job", "instance"}, (name, labels)

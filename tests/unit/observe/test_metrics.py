@@ -15,6 +15,7 @@ from nplb.model.decision import DecisionKind
 from nplb.model.status import Status
 from nplb.observe.exposition import OPENMETRICS, TEXT, encode
 from nplb.observe.families import FAMILIES, Kind
+from nplb.observe.ledger_metrics import LEDGER_FAMILIES
 from nplb.observe.metrics import MetricsPage, StatusCollector
 from tests.support.status import frontend, large, status, troubled
 
@@ -112,8 +113,9 @@ def test_the_page_parses_and_holds_exactly_the_families_of_the_table(state: Stat
     page, content_type = MetricsPage().render(state, "application/openmetrics-text;version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert {family.name for family in _openmetrics(page.decode())} == set(families)
-    expected = {family.name.removesuffix("_total") for family in FAMILIES}
-    assert {name for name in families if name.startswith("nplb_")} == expected
+    table = (*FAMILIES, *LEDGER_FAMILIES)
+    expected = {family.name.removesuffix("_total") for family in table}
+    assert {name for name in families if not name.startswith("process_")} == expected
 
 
 def test_names_units_and_help_follow_the_guides() -> None:
