@@ -33,12 +33,11 @@ DIRECTORY = Path(".nplb/demo")
 )
 @click.option(
     "--network",
-    default="127.0.1.0/24",
-    show_default=True,
     metavar="CIDR",
-    help="Where the lab's nodes are, within 127.0.0.0/8.",
+    help="Where the lab's nodes are, within 127.0.0.0/8.  [default: 127.0.1.0/24; with --check, "
+    "the first from there that is free]",
 )
-def command(check: bool, nodes: int, admin_port: int, directory: Path, network: str) -> None:
+def command(check: bool, nodes: int, admin_port: int, directory: Path, network: str | None) -> None:
     """Run a lab with nplb in front of it and a trickle of traffic, until Ctrl-C.
 
     With --check the same is scripted: nodes refuse, go silent, are drained and deleted, a
@@ -46,16 +45,18 @@ def command(check: bool, nodes: int, admin_port: int, directory: Path, network: 
     line says how many requests there were and how many failed; the exit code is 0 if none
     did, but for connections that were open through the node that went silent.
     """
-    from nplb.demo.show import check_demo, free_port, show_demo
-    from nplb.demo.stage import Stage
+    from nplb.demo.show import check_demo, free_network, free_port, show_demo
+    from nplb.demo.stage import DEFAULT_EDGE, DEFAULT_NETWORK, Stage
 
     if check and nodes < 3:
         raise click.BadParameter("--check needs 3 nodes or more", param_hint="--nodes")
-    port = free_port() if check or not admin_port else admin_port
+    # Checks run side by side, with each other and with a demo: each has addresses of its own.
+    network = network or (free_network() if check else DEFAULT_NETWORK)
     stage = Stage(
         directory=directory.absolute(),
         nodes=nodes,
         network=network,
-        admin=Address("127.0.0.1", port),
+        edge=f"{network.rpartition('.')[0]}.200" if check else DEFAULT_EDGE,
+        admin=Address("127.0.0.1", free_port() if check or not admin_port else admin_port),
     )
     raise SystemExit(asyncio.run(check_demo(stage) if check else show_demo(stage)))

@@ -10,11 +10,21 @@ from pathlib import Path
 from nplb.demo.scenario import Scenario
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.demo.traffic import Tally
-from nplb.model.errors import NplbError
+from nplb.model.errors import HostError, NplbError
 from nplb.model.keys import Address
 
 REPORT_SECONDS = 10.0
+KUBE_PROXY_PORT = 10256
 DEFAULT_ADMIN = Address("127.0.0.1", 9090)
+
+
+def free_network() -> str:
+    """The first network of nodes, from the usual one on, that no lab has."""
+    for third in range(1, 255):
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind((f"127.0.{third}.1", KUBE_PROXY_PORT))
+            return f"127.0.{third}.0/24"
+    raise HostError("every network from 127.0.1.0/24 on has a lab: end one, or name another")
 
 
 def free_port() -> int:

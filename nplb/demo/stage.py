@@ -16,7 +16,8 @@ from nplb.lab.cluster import Lab
 from nplb.model.errors import NplbError
 from nplb.model.keys import Address
 
-EDGE = "127.0.0.1"
+DEFAULT_EDGE = "127.0.0.1"
+DEFAULT_NETWORK = "127.0.1.0/24"
 HTTP_SERVICES = ("default/web", "default/local", "default/shop", "default/front")
 POLL_SECONDS = 0.05
 
@@ -36,23 +37,24 @@ admin: {{listen: "{admin}"}}
 
 
 class Stage:
-    """`directory` gets the kubeconfig, the configuration and nplb's log."""
+    """`directory` gets the kubeconfig, the configuration and nplb's log; `network` is where the
+    nodes are, `edge` the address that nplb listens on."""
 
     def __init__(
         self,
         *,
         directory: Path,
         nodes: int = 3,
-        network: str = "127.0.1.0/24",
-        api_port: int = 0,
+        network: str = DEFAULT_NETWORK,
+        edge: str = DEFAULT_EDGE,
         admin: Address,
     ) -> None:
         self.directory = directory
+        self.edge = edge
         manifests = sorted((Path(__file__).parents[1] / "lab" / "manifests").glob("*.yaml"))
         self.lab = Lab(
             nodes=nodes,
             network=network,
-            port=api_port,
             kubeconfig=directory / "kubeconfig",
             manifests=manifests,
         )
@@ -64,7 +66,7 @@ class Stage:
     def write_configuration(self, *, balance: str = "least_connections", extra: str = "") -> None:
         """Write nplb's configuration file."""
         text = _CONFIGURATION.format(
-            edge=EDGE,
+            edge=self.edge,
             kubeconfig=self.lab.kubeconfig_path,
             balance=balance,
             admin=self.balancer.admin,
@@ -101,7 +103,7 @@ class Stage:
 
     def edge_address(self, service: str, port: int | str | None = None) -> Address:
         """Where clients reach a service (`namespace/name`) through the edge."""
-        return Address(EDGE, self.lab.node_port(service, port))
+        return Address(self.edge, self.lab.node_port(service, port))
 
     def delete_service(self, service: str) -> None:
         """Delete a Service (`namespace/name`)."""
