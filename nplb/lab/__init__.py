@@ -13,6 +13,7 @@ kubelet         runs pods: pods, apps, httpd
 workloads, endpointslices, lifecycle    the controllers
 view            Services and slices, decoded once for all nodes
 faults          what is broken now; targets, control (HTTP), client (for commands)
+rehearsal       what an API server would answer to Services, without sending them
 flow, wire, silence     one forwarded connection, one socket, and how a socket is made deaf
 podobjects, nodeobjects, writes, apply      objects, and how they are written
 kubeconfig, manifests, introduction         what a newcomer gets
