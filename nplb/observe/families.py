@@ -30,7 +30,7 @@ class Family:
     per_backend: bool = False
 
 
-_FRONTEND = ("cluster", "namespace", "service", "port")
+_FRONTEND = ("cluster", "namespace", "service", "port", "protocol")
 _BACKEND = (*_FRONTEND, "node")
 
 

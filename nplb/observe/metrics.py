@@ -165,7 +165,7 @@ class StatusCollector(Collector):
             self._add(f.FRONTEND_BACKENDS, counts[each], *labels, each)
         self._traffic(labels, self._status.traffic.frontends.get(frontend.key, _NO_FRONTEND))
 
-    def _traffic(self, labels: tuple[str, str, str, str], counters: FrontendCounters) -> None:
+    def _traffic(self, labels: tuple[str, str, str, str, str], counters: FrontendCounters) -> None:
         self._add(f.ACCEPTED, counters.accepted, *labels)
         self._add(f.FRONTEND_ACTIVE, counters.active, *labels)
         self._add(f.RECEIVED, counters.bytes_in, *labels)
@@ -231,10 +231,10 @@ class StatusCollector(Collector):
             self._add(f.DECISIONS, count, kind)
 
 
-def _labels(key: FrontendKey) -> tuple[str, str, str, str]:
-    """A frontend's labels. Only TCP is carried, so the port's number is enough."""
+def _labels(key: FrontendKey) -> tuple[str, str, str, str, str]:
+    """A frontend's labels."""
     service = key.service
-    return service.cluster, service.namespace, service.name, str(key.port)
+    return service.cluster, service.namespace, service.name, str(key.port), key.protocol
 
 
 def _counted(add: Callable[..., None], counts: Mapping[Any, int]) -> None:

@@ -68,7 +68,7 @@ export class Charts {
   #range() {
     const last = this.#data.at.at(-1) ?? Date.now() / 1000;
     const first = this.#data.at[0] ?? last - 60;
-    return [Math.min(Math.max(first, last - SPAN), last - 120), last];
+    return [Math.min(Math.max(first, last - SPAN), last - 600), last];
   }
 
   #series(chart) {

@@ -57,7 +57,7 @@ export function services(store, args, query) {
   const tip = h("div", { class: "tip", hidden: true });
   const said = h("div", { class: "visually-hidden", "aria-live": "polite" });
   const c = canvas.getContext("2d");
-  let rows = [], columns = [], focus = null, hover = null, colors = cellColors(), left = 250, top = 74, cell = 26, ratio = 1, drawn = 0;
+  let rows = [], columns = [], focus = null, hover = null, colors = cellColors(), left = 250, top = 74, cell = 26, ratio = 1, drawn = 0, worded = false;
   const details = new Map();
 
   const troubled = (row) => row.state !== "serving" || [...row.cells].some((letter) => store.board.legend[letter]?.[0] === "down");
@@ -95,9 +95,12 @@ export function services(store, args, query) {
     const width = box.clientWidth, narrow = width < 560;
     left = narrow ? 150 : Math.min(340, Math.max(230, width * 0.24));
     const room = width - left - 16;
-    cell = columns.length ? Math.min(30, Math.max(narrow ? 18 : 12, Math.floor(room / columns.length))) : 26;
+    const share = columns.length ? Math.floor(room / columns.length) : 26;
+    // With few nodes there is room for the reason itself beside its square.
+    worded = share >= 118;
+    cell = worded ? Math.min(share, 170) : Math.min(30, Math.max(narrow ? 18 : 12, share));
     const longest = Math.max(4, ...columns.map((name) => name.length));
-    top = cell < 12 ? 34 : Math.min(130, 26 + longest * 5.2);
+    top = worded ? 40 : cell < 12 ? 34 : Math.min(130, 26 + longest * 5.2);
     const height = top + rows.length * ROW + 10;
     space.style.height = `${height}px`;
     space.style.width = `${Math.max(left + columns.length * cell + 16, width)}px`;
@@ -136,7 +139,15 @@ export function services(store, args, query) {
       if (at && at.row === n) { c.fillStyle = colors.accentSoft; c.fillRect(0, y, width, ROW); }
       c.fillStyle = colors.line; c.fillRect(0, y + ROW - 0.5, width, 0.5);
       c.save(); c.beginPath(); c.rect(left, top, width - left, height - top); c.clip();
-      for (let m = firstColumn; m < lastColumn; m += 1) drawCell(c, row.cells[m], board.legend, left + m * cell - sx + (cell - size) / 2, y + (ROW - size) / 2, size, colors);
+      for (let m = firstColumn; m < lastColumn; m += 1) {
+        const x = left + m * cell - sx;
+        drawCell(c, row.cells[m], board.legend, worded ? x + 6 : x + (cell - size) / 2, y + (ROW - size) / 2, size, colors);
+        const pair = worded ? board.legend[row.cells[m]] : null;
+        if (pair) {
+          c.textAlign = "left"; c.font = "12px system-ui, sans-serif"; c.fillStyle = pair[0] === "active" ? colors.faint : colors.text;
+          c.fillText(cut(words(pair[1]), cell - size - 18), x + size + 13, y + ROW / 2);
+        }
+      }
       if (focus && focus.row === n && focus.column >= 0) { c.strokeStyle = colors.accent; c.lineWidth = 2; c.strokeRect(left + focus.column * cell - sx + 1, y + 1, cell - 2, ROW - 2); }
       c.restore();
       c.fillStyle = row.state === "serving" ? colors.good : row.state === "pending" ? colors.warn : colors.bad;
@@ -159,7 +170,13 @@ export function services(store, args, query) {
     c.font = "12px system-ui, sans-serif"; c.fillStyle = colors.faint; c.textAlign = "left";
     c.fillText("Service", 28, top - 14);
     if (!narrow) { c.textAlign = "right"; c.fillText("open", left - 58, top - 14); c.fillText("new", left - 12, top - 14); }
-    if (cell >= 12) {
+    if (worded) {
+      c.textAlign = "left";
+      for (let m = firstColumn; m < lastColumn; m += 1) {
+        c.fillStyle = at && at.column === m ? colors.accent : colors.soft; c.font = "600 12px system-ui, sans-serif";
+        c.fillText(cut(columns[m], cell - 14), left + m * cell - sx + 6, top - 14);
+      }
+    } else if (cell >= 12) {
       c.save(); c.beginPath(); c.rect(left - 6, 0, width - left + 6, top); c.clip();
       for (let m = firstColumn; m < lastColumn; m += 1) {
         c.save();

@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from nplb.model.decision import DecisionKind
+from nplb.model.keys import FrontendKey, Protocol
 from nplb.model.status import Status
 from nplb.observe.exposition import OPENMETRICS, TEXT, encode
 from nplb.observe.families import FAMILIES, Kind
@@ -26,7 +27,7 @@ def read(given: Status, name: str, /, **labels: str) -> float | None:
     return registry.get_sample_value(name, labels)
 
 
-WEB = {"cluster": "prod", "namespace": "shop", "service": "web", "port": "80"}
+WEB = {"cluster": "prod", "namespace": "shop", "service": "web", "port": "80", "protocol": "TCP"}
 
 
 def test_frontends_and_backends() -> None:
@@ -92,6 +93,14 @@ def test_too_many_backends_leave_out_their_own_series_and_nothing_else() -> None
     assert text.count("nplb_node_backends{") >= 20
     whole, _ = MetricsPage(max_backends=200).render(state)
     assert whole.decode().count("nplb_backend_weight{") == 200
+
+
+def test_tcp_and_udp_of_one_port_are_two_series() -> None:
+    tcp = frontend()
+    udp = replace(tcp, key=FrontendKey(tcp.key.service, 80, Protocol.UDP), backends=())
+    state = status(tcp, udp)
+    assert read(state, "nplb_frontend_serving", **WEB) == 1
+    assert read(state, "nplb_frontend_serving", **{**WEB, "protocol": "UDP"}) == 0
 
 
 def test_two_addresses_of_one_node_do_not_repeat_a_series() -> None:
