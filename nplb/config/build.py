@@ -10,6 +10,7 @@ from nplb.config.connections import FrontendSection
 from nplb.config.cpus import usable_cpus
 from nplb.config.document import ClusterSection, EdgeSection
 from nplb.config.sections import Sections
+from nplb.model.kernel import KernelOptions
 from nplb.model.plan import Timeouts
 from nplb.model.relay import RelayOptions
 from nplb.model.settings import (
@@ -54,7 +55,10 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 _TIMEOUTS: dict[str, tuple[str, ...]] = {
     name: ("timeouts", name) for name in ("connect", "idle", "half_closed")
 }
-V = TypeVar("V", Timeouts, RelayOptions)
+_KERNEL: dict[str, tuple[str, ...]] = {
+    name: ("kernel", name) for name in ("masquerade", "end_on_down", "refusal")
+}
+V = TypeVar("V", Timeouts, RelayOptions, KernelOptions)
 
 
 def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Settings:
@@ -62,6 +66,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
     edge = sections.edge
     timeouts = _laid_over(Timeouts(), [edge], _TIMEOUTS)
     options = _laid_over(RelayOptions(), [edge], _OPTIONS)
+    kernel = _laid_over(KernelOptions(), [edge], _KERNEL)
     frontends = list(sections.frontends.values())
     of_services: dict[str, list[FrontendSection]] = {}
     for one in frontends:
@@ -70,7 +75,9 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
     return Settings(
         clusters=tuple(_cluster(section, base) for section in sections.clusters.values()),
         listen=ListenSettings(addresses=tuple(edge.listen.addresses), port=edge.listen.port),
-        frontends=tuple(_frontend(one, of_services, timeouts, options) for one in frontends),
+        frontends=tuple(
+            _frontend(one, of_services, timeouts, options, kernel) for one in frontends
+        ),
         balance=edge.balance,
         timeouts=timeouts,
         connect_attempts=edge.connect_attempts,
@@ -86,6 +93,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
             initial=edge.health.initial,
         ),
         plane=edge.plane,
+        kernel=kernel,
         workers=usable_cpus() if edge.workers is None else edge.workers,
         admin=AdminSettings(listen=edge.admin.listen),
         log=LogSettings(level=str(edge.log.level), format=str(edge.log.format)),
@@ -143,6 +151,7 @@ def _frontend(
     of_services: Mapping[str, Sequence[FrontendSection]],
     timeouts: Timeouts,
     options: RelayOptions,
+    kernel: KernelOptions,
 ) -> FrontendSettings:
     """An override. What it leaves out of a group (deadlines, options) is as in the entry for the
     whole Service (`of_services`, by name), or else as it is in general."""
@@ -159,6 +168,8 @@ def _frontend(
         timeouts=_laid_over(timeouts, chain, _TIMEOUTS) if _gives(section, _TIMEOUTS) else None,
         connect_attempts=section.connect_attempts,
         relay=_laid_over(options, chain, _OPTIONS) if _gives(section, _OPTIONS) else None,
+        plane=section.plane,
+        kernel=_laid_over(kernel, chain, _KERNEL) if _gives(section, _KERNEL) else None,
     )
 
 

@@ -10,9 +10,9 @@ from nplb.config.fields import (
     Bool,
     Cidrs,
     Duration,
-    Ips,
     Maybe,
     ServiceName,
+    SourceIps,
     off_or_duration,
     off_or_duration_schema,
     off_or_number,
@@ -28,6 +28,7 @@ from nplb.config.fields import (
     words_schema,
 )
 from nplb.config.keys import DAY, Section, duration, key, off, off_duration, section
+from nplb.model.kernel import PlaneKind, Refusal
 from nplb.model.reasons import Balance
 from nplb.model.relay import Leave, NoBackend, SendProxy
 from nplb.model.settings import Settings
@@ -35,11 +36,14 @@ from nplb.model.settings import Settings
 _GENERAL = Settings(clusters=())
 TIMEOUTS = _GENERAL.timeouts
 OPTIONS = _GENERAL.relay
+KERNEL = _GENERAL.kernel
 _MANY = 1_000_000
 
 BalanceWord = Annotated[Balance, PlainValidator(one_of(Balance)), words_schema(Balance)]
 NoBackendWord = Annotated[NoBackend, PlainValidator(one_of(NoBackend)), words_schema(NoBackend)]
 LeaveWord = Annotated[Leave, PlainValidator(one_of(Leave)), words_schema(Leave)]
+PlaneWord = Annotated[PlaneKind, PlainValidator(one_of(PlaneKind)), words_schema(PlaneKind)]
+RefusalWord = Annotated[Refusal, PlainValidator(one_of(Refusal)), words_schema(Refusal)]
 SendProxyWord = Annotated[SendProxy, PlainValidator(one_of(SendProxy)), words_schema(SendProxy)]
 Attempts = Annotated[int, PlainValidator(whole(1, 16)), whole_schema(1, 16)]
 Share = Annotated[float, PlainValidator(share(1.0)), share_schema(1.0)]
@@ -143,6 +147,33 @@ class FrontendLimitsSection(Section):
     per_client_rate: Maybe[Rate] = key(None, "Instead of limits.per_client_rate.")
 
 
+class KernelSection(Section):
+    """What only the kernel plane can be told."""
+
+    masquerade: Bool = key(
+        KERNEL.masquerade,
+        "Nodes see this host's address and answer through it. Without it they see the client's, "
+        "and must route their answers back through this host.",
+    )
+    end_on_down: Bool = key(
+        KERNEL.end_on_down,
+        "End the connections of a node that probes find down, rather than let them time out.",
+    )
+    refusal: RefusalWord = key(
+        KERNEL.refusal,
+        "How a client is turned away. `reset`: by a TCP reset, or ICMP port unreachable. `drop`: "
+        "by silence.",
+    )
+
+
+class FrontendKernelSection(Section):
+    """What differs on the kernel plane."""
+
+    masquerade: Maybe[Bool] = key(None, "Instead of kernel.masquerade.")
+    end_on_down: Maybe[Bool] = key(None, "Instead of kernel.end_on_down.")
+    refusal: Maybe[RefusalWord] = key(None, "Instead of kernel.refusal.")
+
+
 class FrontendSection(Section):
     """What differs for one Service, or one port of it. What is absent is as for the whole
     Service, if there is an entry for it, or else as it is in general."""
@@ -164,13 +195,15 @@ class FrontendSection(Section):
     send_proxy: Maybe[SendProxyWord] = key(None, "Instead of the general `send_proxy`.")
     proxy_tlvs: Maybe[Bool] = key(None, "Instead of the general `proxy_tlvs`.")
     accept_proxy_from: Maybe[Cidrs] = key(None, "Instead of the general `accept_proxy_from`.")
-    source_addresses: Maybe[Ips] = key(None, "Instead of the general `source_addresses`.")
+    source_addresses: Maybe[SourceIps] = key(None, "Instead of the general `source_addresses`.")
     affinity: Maybe[Affinity] = key(None, "Instead of the general `affinity`.")
     slow_start: Maybe[SlowStart] = key(None, "Instead of the general `slow_start`.")
     spill_below: Maybe[Share] = key(None, "Instead of the general `spill_below`.")
     on_leave: Maybe[LeaveWord] = key(None, "Instead of the general `on_leave`.")
     reset_on_down: Maybe[Bool] = key(None, "Instead of the general `reset_on_down`.")
     access_log: Maybe[Bool] = key(None, "Instead of the general `access_log`.")
+    plane: Maybe[PlaneWord] = key(None, "Instead of the general `plane`.")
+    kernel: Maybe[FrontendKernelSection] = key(None, "What differs on the kernel plane.")
 
 
 class ConnectionKeys(Section):
@@ -179,8 +212,9 @@ class ConnectionKeys(Section):
     balance: BalanceWord = key(
         _GENERAL.balance,
         "How clients are spread over nodes. `round_robin`: in turn. `least_connections`: the "
-        "node with the fewest open connections. `random_two_choices`: the less busy of two drawn "
-        "at random. `source_hash`, `maglev`: a client keeps its node; when a node goes, few "
+        "node with the fewest open connections (on the kernel plane this general default means "
+        "`round_robin`). `random`: any node. `random_two_choices`: the less busy of two drawn at "
+        "random. `source_hash`, `maglev`: a client keeps its node; when a node goes, few "
         "clients move (`maglev` spreads more evenly). `first`: the first node that works.",
     )
     timeouts: TimeoutsSection = section(TimeoutsSection)
@@ -195,8 +229,10 @@ class ConnectionKeys(Section):
         "listens, so that what is in front goes elsewhere. `fail_open`: nodes that are down are "
         "tried. `hold`: it waits timeouts.hold for one to rise.",
     )
-    source_ranges: Maybe[Cidrs] = key(
-        None, "The CIDRs of clients that are admitted; others are reset. Without it: all."
+    source_ranges: Cidrs = key(
+        (),
+        "The CIDRs of clients that are admitted, one or a list; others are reset. `off`: all are.",
+        shown="off",
     )
     send_proxy: SendProxyWord = key(
         OPTIONS.send_proxy,
@@ -206,15 +242,17 @@ class ConnectionKeys(Section):
     proxy_tlvs: Bool = key(
         OPTIONS.proxy_tlvs, "With send_proxy: v2, name the Service in the header too."
     )
-    accept_proxy_from: Maybe[Cidrs] = key(
-        None,
+    accept_proxy_from: Cidrs = key(
+        (),
         "The CIDRs of proxies in front of nplb, whose connections begin with a PROXY header. "
-        "From others such a header is data.",
+        "From others such a header is data. `off`: from all.",
+        shown="off",
     )
-    source_addresses: Maybe[Ips] = key(
-        None,
+    source_addresses: SourceIps = key(
+        (),
         "This host's addresses that nodes see connections come from, one for each client. "
-        "Without it: the one that the route to the node has.",
+        "`off`: the one that the route to the node has.",
+        shown="off",
     )
     affinity: Affinity = off_duration(
         OPTIONS.affinity_seconds,
@@ -239,3 +277,10 @@ class ConnectionKeys(Section):
         OPTIONS.reset_on_down, "Reset the connections of a node that probes find down."
     )
     access_log: Bool = key(OPTIONS.access_log, "Log a line for each connection that ends.")
+    plane: PlaneWord = key(
+        _GENERAL.plane,
+        "What moves the bytes. `relay`: worker processes of nplb's own, for TCP, without any "
+        "right. `kernel`: rules in this host's kernel (nftables), for TCP and UDP; it needs "
+        "CAP_NET_ADMIN, and can't do all that the relay can.",
+    )
+    kernel: KernelSection = section(KernelSection)

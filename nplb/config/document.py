@@ -45,7 +45,6 @@ from nplb.model.settings import (
     ListenSettings,
     LogSettings,
     ManifestsSource,
-    PlaneKind,
     Settings,
     ShutdownSettings,
 )
@@ -86,7 +85,6 @@ EdgePortWord = Annotated[EdgePort, PlainValidator(one_of(EdgePort)), words_schem
 InitialWord = Annotated[
     InitialState, PlainValidator(one_of(InitialState)), words_schema(InitialState)
 ]
-PlaneWord = Annotated[PlaneKind, PlainValidator(one_of(PlaneKind)), words_schema(PlaneKind)]
 LevelWord = Annotated[LogLevel, PlainValidator(one_of(LogLevel)), words_schema(LogLevel)]
 FormatWord = Annotated[LogFormat, PlainValidator(one_of(LogFormat)), words_schema(LogFormat)]
 AddressTypes = Annotated[
@@ -233,9 +231,6 @@ class EdgeSection(ConnectionKeys):
 
     listen: ListenSection = section(ListenSection)
     health: HealthSection = section(HealthSection)
-    plane: PlaneWord = key(
-        _EDGE.plane, "What moves the bytes. `relay`: worker processes of nplb's own."
-    )
     workers: Workers = key(
         None,
         "How many relay processes there are. `auto`: one for each CPU that nplb may use.",

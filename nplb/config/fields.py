@@ -144,6 +144,15 @@ def as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def off_or_list(value: object) -> object:
+    """Nothing for `off`, a list as it is, anything else as a list of one."""
+    if value == "off":
+        return ()
+    if value == []:
+        raise ValueError("is an empty list, write off or remove the key")
+    return as_list(value)
+
+
 def only_list(value: object) -> object:
     """A list; anything else is refused."""
     if not isinstance(value, list):
@@ -155,6 +164,11 @@ def some_distinct(values: Sequence[H]) -> Sequence[H]:
     """A list that names something, and nothing twice."""
     if not values:
         raise ValueError("is an empty list, name at least one or remove the key")
+    return distinct(values)
+
+
+def distinct(values: Sequence[H]) -> Sequence[H]:
+    """A list that names nothing twice."""
     for index, value in enumerate(values):
         if value in values[:index]:
             raise ValueError(f"names {value} twice, remove one")
@@ -262,9 +276,10 @@ def words_schema(members: Iterable[StrEnum]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": [str(member) for member in members]})
 
 
-def _one_or_many(item: Mapping[str, Any]) -> WithJsonSchema:
+def _one_or_many(item: Mapping[str, Any], *, off: bool = False) -> WithJsonSchema:
     many = {"type": "array", "items": dict(item), "minItems": 1, "uniqueItems": True}
-    return WithJsonSchema({"anyOf": [dict(item), many]})
+    nothing = [{"const": "off"}] if off else []
+    return WithJsonSchema({"anyOf": [*nothing, dict(item), many]})
 
 
 def whole_schema(low: int, high: int) -> WithJsonSchema:
@@ -361,7 +376,16 @@ Ips = Annotated[
     Sequence[_Ip], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_IP)
 ]
 Cidrs = Annotated[
-    Sequence[_Cidr], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_CIDR)
+    Sequence[_Cidr],
+    BeforeValidator(off_or_list),
+    AfterValidator(distinct),
+    _one_or_many(_CIDR, off=True),
+]
+SourceIps = Annotated[
+    Sequence[_Ip],
+    BeforeValidator(off_or_list),
+    AfterValidator(distinct),
+    _one_or_many(_IP, off=True),
 ]
 Addresses = Annotated[
     Sequence[_FrontendAddress],

@@ -9,6 +9,7 @@ from typing import Any
 from nplb.config.build import build_settings
 from nplb.config.checks import check_sections
 from nplb.config.errors import ConfigProblem, InvalidConfiguration, spelled
+from nplb.config.planes import check_planes
 from nplb.config.sections import key_paths, read_sections
 from nplb.config.words import did_you_mean, shown
 from nplb.config.yaml import Document, Mark, Problem, compose
@@ -54,9 +55,10 @@ def load_configuration(
     base = place.absolute().parent
     sections = read_sections(reading.value, reading.report)
     check_sections(sections, reading.report, reading.warn, base)
+    settings = build_settings(sections, base, env)
+    check_planes(settings, sections, reading.report)
     if reading.errors:
         raise InvalidConfiguration(tuple(sorted(reading.errors, key=_order)))
-    settings = build_settings(sections, base, env)
     warnings = tuple(sorted(reading.warnings, key=_order))
     return Configuration(path=place, settings=settings, warnings=warnings)
 

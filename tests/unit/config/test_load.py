@@ -9,6 +9,7 @@ import pytest
 from nplb.config import InvalidConfiguration, load_settings
 from nplb.config.load import Configuration, load_configuration
 from nplb.model.errors import HostPermissionError
+from nplb.model.kernel import KernelOptions, PlaneKind, Refusal
 from nplb.model.keys import Address
 from nplb.model.plan import Timeouts
 from nplb.model.reasons import Balance
@@ -174,28 +175,100 @@ def test_an_override_adds_to_that_of_the_whole_service_and_to_the_general(load: 
         """
 clusters: [{name: prod, kubernetes: {}}, {name: lab, kubernetes: {}}]
 slow_start: 10s
+source_ranges: 10.0.0.0/8
 limits: {per_client: 5}
 timeouts: {connect: 1s, idle: 10s}
 frontends:
   - {service: shop/web, affinity: 1h, limits: {per_client: off}, timeouts: {idle: 20s}}
   - {service: shop/web:https, send_proxy: v2, timeouts: {half_closed: 7s}}
-  - {service: lab/shop/web, on_leave: close}
+  - {service: lab/shop/web, on_leave: close, source_ranges: off}
   - {service: prod/shop/web:https, access_log: true}
   - {service: shop/api, balance: first}
 """
     ).settings
     whole, https, lab, prod_https, api = settings.frontends
-    general = RelayOptions(slow_start_seconds=10.0, max_connections_per_client=5)
+    general = RelayOptions(
+        slow_start_seconds=10.0, max_connections_per_client=5, source_ranges=("10.0.0.0/8",)
+    )
     assert settings.relay == general
     of_whole = replace(general, affinity_seconds=3600, max_connections_per_client=0)
     assert whole.relay == of_whole
     assert whole.timeouts == Timeouts(connect=1.0, idle=20.0)
     assert https.relay == replace(of_whole, send_proxy=SendProxy.V2)
     assert https.timeouts == Timeouts(connect=1.0, idle=20.0, half_closed=7.0)
-    assert lab.relay == replace(general, on_leave=Leave.CLOSE)
+    assert lab.relay == replace(general, on_leave=Leave.CLOSE, source_ranges=())
     assert prod_https.relay == replace(of_whole, access_log=True)
     assert prod_https.timeouts is None
     assert (api.relay, api.timeouts, api.balance) == (None, None, Balance.FIRST)
+
+
+def test_the_kernel_plane(load: Load) -> None:
+    settings = load(
+        ONE
+        + """
+plane: kernel
+kernel: {masquerade: false}
+timeouts: {idle: 5m}
+frontends:
+  - {service: shop/web, kernel: {refusal: drop}}
+  - {service: shop/web:https, kernel: {end_on_down: false}}
+  - {service: shop/api, plane: relay, send_proxy: v2, connect_attempts: 2}
+"""
+    ).settings
+    assert settings.plane is PlaneKind.KERNEL
+    general = KernelOptions(masquerade=False)
+    assert settings.kernel == general
+    whole, port, api = settings.frontends
+    assert whole.kernel == replace(general, refusal=Refusal.DROP)
+    assert port.kernel == replace(general, refusal=Refusal.DROP, end_on_down=False)
+    assert (api.plane, api.kernel) == (PlaneKind.RELAY, None)
+
+
+def test_what_the_kernel_plane_cannot_do_is_refused_where_it_is_written(
+    errors: Callable[..., list[str]],
+) -> None:
+    found = errors(
+        ONE
+        + """\
+access_log: true
+slow_start: 5s
+frontends:
+  - {service: shop/web, plane: kernel, send_proxy: v1, slow_start: off, access_log: false}
+  - {service: shop/web:https, timeouts: {idle: 5m}, slow_start: off, access_log: false}
+  - {service: shop/api, plane: kernel, balance: least_connections, listen: "127.0.0.1:80"}
+  - {service: shop/db, balance: least_connections, send_proxy: v2}
+"""
+    )
+    assert [line.split(": ")[:2] for line in found] == [
+        ["5:52", "frontends[0].send_proxy"],
+        ["6:48", "frontends[1].timeouts.idle"],
+        ["7:32", "frontends[2].plane"],
+        ["7:32", "frontends[2].plane"],
+        ["7:49", "frontends[2].balance"],
+        ["7:76", "frontends[2].listen"],
+    ]
+    assert "the general access_log holds for it too" in found[2]
+    assert "leave it out or set plane: relay" in found[0]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "send_proxy: v2",
+        "accept_proxy_from: 10.0.0.0/8",
+        "no_backend: hold",
+        "limits: {queue: 5, per_backend: off}",
+        "limits: {per_backend: 5}",
+        "source_addresses: 192.0.2.1",
+        "timeouts: {lifetime: 1h}",
+        "access_log: true",
+        "slow_start: 5s",
+        "balance: first",
+    ],
+)
+def test_in_general_too(errors: Callable[..., list[str]], key: str) -> None:
+    (found,) = errors(f"{ONE}plane: kernel\n{key}\n")
+    assert found.startswith("3:")
 
 
 def test_all_errors_at_once_in_the_order_of_the_file(
@@ -275,12 +348,13 @@ state_dir:
         (
             "balance: maglve",
             (
-                "balance: must be round_robin, least_connections, random_two_choices, "
+                "balance: must be round_robin, least_connections, random, random_two_choices, "
                 'source_hash, maglev or first, not "maglve", did you mean "maglev"?'
             ),
         ),
         ("balance: 1", "not the number 1"),
-        ("plane: kernel", 'plane: must be relay, not "kernel"'),
+        ("plane: user", 'plane: must be relay or kernel, not "user"'),
+        ("kernel: {refusal: reject}", "kernel.refusal: must be reset or drop"),
         ("workers: 0", "workers: must be auto or a number from 1 to 256, not the number 0"),
         ("workers: true", "workers: must be auto or a number from 1 to 256, not true"),
         ("admin: {listen: 9090}", 'must be an address such as "127.0.0.1:9090", or off'),
@@ -314,6 +388,8 @@ state_dir:
         ("limits: {connections: 0}", "limits.connections: must be off, or from 1 to 1,000,000"),
         ("limits: {per_client_rate: 0}", "must be off, or above 0 up to 1,000,000"),
         ("source_ranges: [10.0.0.1/8]", "has bits behind its prefix, write 10.0.0.0/8"),
+        ("source_ranges: []", "source_ranges: is an empty list, write off or remove the key"),
+        ("source_ranges: [10.0.0.0/8, 10.0.0.0/8]", "names 10.0.0.0/8 twice, remove one"),
         ("source_ranges: [edge]", '"edge" is not a CIDR such as "10.0.0.0/8"'),
         ("source_ranges: 10", 'must be a CIDR such as "10.0.0.0/8", not the number 10'),
         ("proxy_tlvs: true", "proxy_tlvs: only version 2 has TLVs, set send_proxy: v2"),
