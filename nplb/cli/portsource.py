@@ -12,7 +12,7 @@ import click
 
 from nplb.cli.options import F, admin_option, optional_config_option
 from nplb.cli.table import counted
-from nplb.model.errors import ClusterError, NplbError
+from nplb.model.errors import ClusterError, HostError, NplbError
 
 if TYPE_CHECKING:
     from nplb.alloc.ledger import Ledger
@@ -118,10 +118,11 @@ def read_page(asked: Asked) -> dict[str, Any]:
     else:
         from nplb.cli.client import find_admin, get_json
 
+        url = find_admin(asked.admin, asked.config)
         try:
-            page = get_json(find_admin(asked.admin, asked.config), "/api/v1/ports")
-        except NplbError as error:
-            raise type(error)(
+            page = get_json(url, "/api/v1/ports")
+        except HostError as error:
+            raise HostError(
                 f"{error}; or read a cluster itself: --kubeconfig PATH, or --manifests PATH"
             ) from None
     if asked.cluster is not None:

@@ -162,6 +162,14 @@ def test_says_what_is_wrong_with_a_source(args: list[str], said: str) -> None:
     assert "Traceback" not in result.output
 
 
+def test_a_wrong_configuration_is_told_as_by_every_command(tmp_path: Path) -> None:
+    config = tmp_path / "nplb.yaml"
+    config.write_text("clusters: [{name: a, manifests: [x.yaml]}]\nlisten: {adress: 1}\n")
+    result = nplb("ports", "--config", str(config))
+    assert result.exit_code == 78
+    assert result.output.startswith(f"nplb: {config}:2:")
+
+
 def test_a_range_that_is_none_is_refused(cluster: str) -> None:
     result = nplb("ports", "--manifests", cluster, "--range", "200-100")
     assert result.exit_code == 78
