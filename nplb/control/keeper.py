@@ -73,7 +73,7 @@ class StatusKeeper:
             ),
             plan=reconciler.plan,
             applied=reconciler.applied,
-            verdicts=self._inputs.verdicts.get(),
+            verdicts=self._prober.verdicts(),
             traffic=traffic,
             probing=self._prober.probing(),
             findings=self._findings.findings,

@@ -17,7 +17,6 @@ import logging
 import resource
 from collections import Counter
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Protocol
 
 from nplb.health import table
@@ -224,8 +223,8 @@ class Prober:
         self._arm(at)
 
     def verdicts(self) -> Mapping[Address, Verdict]:
-        """The newest verdicts, as a view that changes under the reader."""
-        return MappingProxyType(self._verdicts)
+        """The newest verdicts, also what was not worth publishing; a copy."""
+        return dict(self._verdicts)
 
     def probing(self) -> Probing:
         """What the prober did so far."""

@@ -135,9 +135,14 @@ def _troubles(plan: Plan) -> JSON:
     nodes: list[JSON] = []
     fallen: set[tuple[str, str]] = set()
     for place, backends in sorted(by_node.items()):
-        # A Service without endpoints says nothing about a node.
-        down = [b for b in backends if b.reason is not BackendReason.SERVICE_EMPTY]
-        if len(down) < 2 or any(b.state is not BackendState.DOWN for b in down):
+        # A Service without endpoints says nothing about a node, nor does a node that drains
+        # for one Service about the others.
+        down = [
+            b
+            for b in backends
+            if b.state is BackendState.DOWN and b.reason is not BackendReason.SERVICE_EMPTY
+        ]
+        if len(down) < 2 or any(b.state is BackendState.ACTIVE for b in backends):
             continue
         reason, count = Counter(b.reason for b in down).most_common(1)[0]
         if reason is BackendReason.PROBING:

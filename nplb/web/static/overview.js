@@ -30,7 +30,7 @@ export function problems(o) {
   for (const finding of o.findings) say(finding.severity, `${words(finding.kind)}: ${finding.text}`, { since: finding.since, remedy: finding.remedy, link: finding.kind.startsWith("port_") ? "#/ports" : null });
   const others = Object.entries(o.troubles.others).sort((a, b) => b[1] - a[1]);
   const count = others.reduce((sum, [, n]) => sum + n, 0);
-  if (count) say("warning", `${count} more ${count === 1 ? "backend is" : "backends are"} down`, { link: "#/services?trouble=1", remedy: others.map(([reason, n]) => `${words(reason)} ${n}`).join(", ") });
+  if (count) say("warning", `${count} ${o.troubles.nodes.length || o.troubles.frontends.length ? "more " : ""}${count === 1 ? "backend is" : "backends are"} down`, { link: "#/services?trouble=1", remedy: others.map(([reason, n]) => `${words(reason)} ${n}`).join(", ") });
   if (o.reload.errors.length) say("warning", "The last reload was refused, the configuration before it runs", { since: o.reload.at, remedy: o.reload.errors.join("; ") });
   const known = new Set(["sources", "listeners"]);
   for (const part of o.parts) if (!part.ok && !(known.has(part.name) && found.some((one) => one.level === "error"))) say("error", `Not ready: ${words(part.name)}`, { remedy: part.detail });

@@ -85,6 +85,16 @@ def test_what_is_wrong_and_since_when() -> None:
     assert troubles["others"] == {"refused": 1, "timeout": 1}
 
 
+def test_a_node_may_drain_for_one_service_and_be_dead_for_the_others() -> None:
+    ones = [
+        frontend("a", node_port=30001, states=("passing", "timeout")),
+        frontend("b", node_port=30002, states=("passing", "timeout")),
+        frontend("c", node_port=30003, states=("passing", "deleting")),
+    ]
+    troubles = draw(status(*ones)).overview["troubles"]
+    assert [(one["node"], one["count"]) for one in troubles["nodes"]] == [("node-1", 2)]
+
+
 def test_an_empty_service_is_no_nodes_fault() -> None:
     def empty(one: Frontend) -> Frontend:
         backends = tuple(replace(b, reason=BackendReason.SERVICE_EMPTY) for b in one.backends)
