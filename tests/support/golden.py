@@ -17,6 +17,13 @@ from typing import Any
 import aiohttp
 
 DIRECTORY = Path(__file__).parent.parent / "golden" / "kube-apiserver-1.36"
+FILES_WITH_OBJECTS = (
+    "02-service-create.json",
+    "03-service-update.json",
+    "05-nodes.json",
+    "06-endpointslices.json",
+    "07-watches.json",
+)
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 STATIC_BAND, DYNAMIC_BAND = range(30000, 30086), range(30086, 32768)
 
