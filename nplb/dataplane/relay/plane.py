@@ -12,6 +12,7 @@ import socket
 import time
 from array import array
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
@@ -19,15 +20,15 @@ from nplb.dataplane.relay.counters import ACCEPT_PAUSES, GENERATION, LOOPS, OPEN
 from nplb.dataplane.relay.listeners import ListenFailedError, inode_of, open_listeners
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.rows import Rows
-from nplb.dataplane.relay.spec import Change, frontend_message, quick_changes
+from nplb.dataplane.relay.spec import Change, frontend_message, quick_changes, row_name
 from nplb.dataplane.relay.traffic import (
     Ledger,
     RowMap,
     backend_counters,
     frontend_counters,
-    open_in,
     read_cells,
 )
+from nplb.dataplane.relay.wire import encode
 from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
 from nplb.model.applied import Applied, ListenError, Traffic, WorkerCounters
 from nplb.model.decision import Decision, DecisionKind
@@ -50,7 +51,7 @@ RESTART_LIMIT_SECONDS = 15.0
 SILENT_SECONDS = 5.0
 HUNG_SECONDS = 60.0
 WATCH_SECONDS = 1.0
-# Between listeners that are opened, other tasks get their turn.
+# After so many frontends, other tasks get their turn.
 BATCH = 50
 
 _CAUSES = {
@@ -59,15 +60,21 @@ _CAUSES = {
     EndReason.CONNECT_UNREACHABLE.value: Cause.UNREACHABLE,
 }
 
+# What a row is kept under: a frontend's key as text, or what `row_name` makes of a backend's.
+RowName = str | tuple[str, str, str, int]
+
 
 class _Served:
-    """One frontend as the workers know it. `listeners` has one socket per worker."""
+    """One frontend as the workers know it. `backend_rows` are in the order of its backends,
+    `listeners` has one socket per worker."""
 
-    __slots__ = ("frontend", "listeners", "row")
+    __slots__ = ("backend_rows", "frontend", "listeners", "name", "row")
 
-    def __init__(self, frontend: Frontend, row: int) -> None:
+    def __init__(self, frontend: Frontend, name: str, row: int) -> None:
         self.frontend = frontend
+        self.name = name
         self.row = row
+        self.backend_rows: list[int] = []
         self.listeners: dict[Address, list[socket.socket]] = {}
 
 
@@ -109,7 +116,8 @@ class RelayPlane:
         self._young_deaths = [0] * workers
         self._warned: set[int] = set()
         self._tasks = TaskOwner("relay")
-        self._rows: Rows[FrontendKey | BackendKey] = Rows()
+        self._rows: Rows[RowName] = Rows()
+        self._keys: dict[int, FrontendKey | BackendKey] = {}
         self._served: dict[FrontendKey, _Served] = {}
         # Listeners that have just lost their frontend: another one may want the address.
         self._spare: dict[Address, list[socket.socket]] = {}
@@ -205,15 +213,22 @@ class RelayPlane:
         for key in [key for key in self._served if key not in wanted]:
             self._remove(key)
         changes: list[Change] = []
-        for key, frontend in wanted.items():
+        for count, (key, frontend) in enumerate(wanted.items(), 1):
             served = self._served.get(key)
             if served is None:
                 self._add(frontend)
             elif served.frontend is not frontend:
                 self._change(served, frontend, changes)
+            else:
+                continue
+            if count % BATCH == 0:  # the workers begin while the rest is prepared
+                for worker in self._workers:
+                    worker.flush()
+                await asyncio.sleep(0)
         if changes:
+            frame = encode({"op": "backends", "changes": changes})
             for worker in self._workers:
-                worker.send({"op": "backends", "changes": changes})
+                worker.send(frame)
         errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
         self._generation = plan.generation
         if not self._closing:
@@ -225,25 +240,24 @@ class RelayPlane:
         return errors
 
     def _add(self, frontend: Frontend) -> None:
-        served = _Served(frontend, self._row(frontend.key))
-        for backend in frontend.backends:
-            self._row(backend.key)
+        name = str(frontend.key)
+        served = _Served(frontend, name, self._row(name, frontend.key))
+        served.backend_rows = self._backend_rows(name, frontend)
         self._served[frontend.key] = served
         self._tell(served)
 
     def _change(self, served: _Served, frontend: Frontend, changes: list[Change]) -> None:
         old, served.frontend = served.frontend, frontend
-        held = self._rows.held
-        quick = quick_changes(old, frontend, served.row, held)  # type: ignore[arg-type]
+        quick = quick_changes(old, frontend, served.row, served.backend_rows)
         if quick is not None:
             changes += quick
             return
-        stay = {backend.key for backend in frontend.backends}
+        name = served.name
+        stay = {row_name(name, backend.key) for backend in frontend.backends}
         for backend in old.backends:
-            if backend.key not in stay:
-                self._rows.leave(backend.key)
-        for key in stay:
-            self._row(key)
+            if (left := row_name(name, backend.key)) not in stay:
+                self._rows.leave(left)
+        served.backend_rows = self._backend_rows(name, frontend)
         for address in [a for a in served.listeners if a not in frontend.listen]:
             self._unlisten(served, address)
         self._tell(served)
@@ -254,19 +268,23 @@ class RelayPlane:
             worker.send({"op": "remove", "row": served.row})
         self._spare.update(served.listeners)
         for backend in served.frontend.backends:
-            self._rows.leave(backend.key)
-        self._rows.leave(key)
+            self._rows.leave(row_name(served.name, backend.key))
+        self._rows.leave(served.name)
 
-    def _row(self, key: FrontendKey | BackendKey) -> int:
-        row, reused = self._rows.take(key)
+    def _backend_rows(self, name: str, frontend: Frontend) -> list[int]:
+        return [self._row(row_name(name, b.key), b.key) for b in frontend.backends]
+
+    def _row(self, name: RowName, key: FrontendKey | BackendKey) -> int:
+        row, reused = self._rows.take(name)
         if reused:
             self._ledger.forget(row, self._read())
+        self._keys[row] = key
         return row
 
     def _tell(self, served: _Served, only: WorkerProcess | None = None) -> None:
-        message = frontend_message(served.frontend, served.row, self._rows.held)  # type: ignore[arg-type]
+        frame = encode(frontend_message(served.frontend, served.row, served.backend_rows))
         for worker in (only,) if only is not None else self._workers:
-            worker.send(message)
+            worker.send(frame)
 
     def _recycle_rows(self) -> None:
         live: list[array[int]] = []
@@ -274,7 +292,7 @@ class RelayPlane:
         def is_idle(row: int) -> bool:
             if not live:
                 live.extend(self._read())
-            return open_in(self._ledger.total(row, live)) == 0
+            return self._ledger.is_idle(row, live)
 
         self._rows.recycle(is_idle)
 
@@ -497,13 +515,15 @@ class RelayPlane:
         ledger = self._ledger
         frontends: dict[FrontendKey, int] = {}
         backends: dict[BackendKey, int] = {}
-        for key, row in self._rows.held.items():
+        for row in self._rows.held.values():
+            key = self._keys[row]
             if isinstance(key, BackendKey):
                 backends[key] = row
             else:
                 frontends[key] = row
-        for key, row in self._rows.left.items():
-            if open_in(ledger.total(row, live)):
+        for row in self._rows.left.values():
+            key = self._keys[row]
+            if not ledger.is_idle(row, live):
                 if isinstance(key, BackendKey):
                     backends[key] = row
                 else:
@@ -528,6 +548,23 @@ class RelayPlane:
             backends=RowMap(backends, lambda row: backend_counters(ledger.total(row, live))),
             workers=tuple(workers),
         )
+
+    def source_ports_left(self) -> dict[BackendKey, int]:
+        """How many more connections each backend of the plan can have before the edge has no
+        source port left toward it: a port may be used once for each source address and node."""
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        ports = int(high) - int(low) + 1
+        backends = self.traffic().backends
+        left = {}
+        for served in self._served.values():
+            pool = served.frontend.relay.source_addresses
+            for backend in served.frontend.backends:
+                six = ":" in backend.key.address.ip
+                sources = sum((":" in ip) == six for ip in pool) or 1
+                counters = backends.get(backend.key)
+                active = counters.active if counters is not None else 0
+                left[backend.key] = max(ports * sources - active, 0)
+        return left
 
     # -- the end -------------------------------------------------------------
 

@@ -136,11 +136,13 @@ class WorkerProcess:
         beat = self._cell(HEARTBEAT) / 1000 if self._memory >= 0 else 0.0
         return monotonic() - max(beat, self.started_at)
 
-    def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
-        """Queue one frame. The descriptor is duplicated now, so its owner may close it."""
+    def send(self, message: dict[str, Any] | bytes, descriptor: int | None = None) -> None:
+        """Queue one frame, encoded or not. The descriptor is duplicated now, so its owner may
+        close it."""
         if self.alive:
             copy = None if descriptor is None else os.dup(descriptor)
-            self._out.append((encode(message), copy))
+            frame = message if isinstance(message, bytes) else encode(message)
+            self._out.append((frame, copy))
 
     def flush(self) -> None:
         """Send what is queued, as far as the line takes it now; the rest follows by itself."""

@@ -20,8 +20,14 @@ def _options(options: RelayOptions) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in fields(options)}
 
 
-def frontend_message(frontend: Frontend, row: int, rows: dict[BackendKey, int]) -> dict[str, Any]:
-    """The frame that tells a worker of a whole frontend."""
+def row_name(name: str, key: BackendKey) -> tuple[str, str, str, int]:
+    """What a backend's row is kept under: equal for equal keys, and hashed much faster.
+    `name` is the frontend's key as text."""
+    return name, key.node, key.address.ip, key.address.port
+
+
+def frontend_message(frontend: Frontend, row: int, rows: list[int]) -> dict[str, Any]:
+    """The frame that tells a worker of a whole frontend. `rows` are those of its backends."""
     timeouts = frontend.timeouts
     service = frontend.key.service
     relay = _options(frontend.relay)
@@ -35,7 +41,7 @@ def frontend_message(frontend: Frontend, row: int, rows: dict[BackendKey, int]) 
         "relay": {**relay, "service": [service.cluster, service.namespace, service.name]},
         "backends": [
             [
-                rows[backend.key],
+                backend_row,
                 backend.key.address.ip,
                 backend.key.address.port,
                 STATES[backend.state],
@@ -43,19 +49,18 @@ def frontend_message(frontend: Frontend, row: int, rows: dict[BackendKey, int]) 
                 backend.since,
                 backend.tier,
             ]
-            for backend in frontend.backends
+            for backend, backend_row in zip(frontend.backends, rows, strict=True)
         ],
     }
 
 
-def quick_changes(
-    old: Frontend, new: Frontend, row: int, rows: dict[BackendKey, int]
-) -> list[Change] | None:
-    """The changed states and weights, when nothing else has changed; None otherwise."""
+def quick_changes(old: Frontend, new: Frontend, row: int, rows: list[int]) -> list[Change] | None:
+    """The changed states and weights, when nothing else has changed; None otherwise. `rows`
+    are those of the backends."""
     if len(old.backends) != len(new.backends) or not _same_settings(old, new):
         return None
     changes: list[Change] = []
-    for before, after in zip(old.backends, new.backends, strict=True):
+    for index, (before, after) in enumerate(zip(old.backends, new.backends, strict=True)):
         if before is after:
             continue
         if before.key is not after.key and not _same_backend(before, after):
@@ -64,7 +69,7 @@ def quick_changes(
             return None
         if before.weight != after.weight or before.state is not after.state:
             state = STATES[after.state]
-            changes.append([row, rows[before.key], state, after.weight, after.since])
+            changes.append([row, rows[index], state, after.weight, after.since])
     return changes
 
 

@@ -28,6 +28,7 @@ from nplb.model.reasons import EndReason
 K = TypeVar("K")
 V = TypeVar("V")
 LAST = ENDS + len(REASONS)
+_NOTHING = array("Q", [0] * LAST)
 
 
 def read_cells(fd: int, rows: int) -> "array[int]":
@@ -67,6 +68,15 @@ class Ledger:
             base = HEADER_CELLS + row * ROW_CELLS
             if base < len(cells):
                 self._add(row, list(cells[base : base + LAST]), -1)
+
+    def is_idle(self, row: int, live: list["array[int]"]) -> bool:
+        """Whether no connection counts in this row now."""
+        base = HEADER_CELLS + row * ROW_CELLS
+        if row not in self._carried and all(
+            cells[base : base + LAST] == _NOTHING or base >= len(cells) for cells in live
+        ):
+            return True  # the usual case, and quick
+        return open_in(self.total(row, live)) == 0
 
     def total(self, row: int, live: list["array[int]"]) -> list[int]:
         """All cells of a row, added up."""

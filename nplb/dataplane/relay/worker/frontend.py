@@ -102,7 +102,11 @@ class Backend(Target):
 class Frontend:
     """One frontend: its options, its backends by row, its listeners by address, and the
     clients that wait for a backend (`queue`). `guarded` is whether clients are looked at
-    before they are taken."""
+    before they are taken.
+
+    What control says of it is only kept (`spec`, and `pending` changes by row) until the first
+    client comes: of thousands of frontends most have none at most times.
+    """
 
     __slots__ = (
         "access_log",
@@ -131,6 +135,7 @@ class Frontend:
         "no_backend",
         "on_leave",
         "open",
+        "pending",
         "per_backend",
         "proxy_tlvs",
         "proxy_version",
@@ -142,6 +147,7 @@ class Frontend:
         "shunned",
         "slow_start_seconds",
         "sources",
+        "spec",
         "spill_below",
         "trusted",
         "user_timeout_seconds",
@@ -160,6 +166,8 @@ class Frontend:
         self.balancer: Balancer = make_balancer("round_robin", (), worker.draw)
         self.by_client = False
         self.dirty = True
+        self.spec: dict[str, Any] | None = None
+        self.pending: dict[int, tuple[int, float, float]] = {}
         self.epoch = 0
         self.shunned: list[Backend] = []
         self.rebuild_at = NEVER
@@ -175,6 +183,24 @@ class Frontend:
         Errors: KeyError, TypeError or ValueError for one that makes no sense, and then
         nothing has changed.
         """
+        self.name = str(spec["name"])
+        if self.spec is None and self.epoch:
+            self._take(spec)
+        else:
+            self.spec = {**spec, "backends": spec["backends"], "relay": spec["relay"]}
+            self.pending.clear()
+
+    def load(self) -> None:
+        """Take what has only been kept so far: the first client has come."""
+        spec, self.spec = self.spec, None
+        if spec is not None:
+            self.epoch = 1
+            self._take(spec)
+            for row, change in self.pending.items():
+                self.set_backend(row, *change)
+            self.pending.clear()
+
+    def _take(self, spec: dict[str, Any]) -> None:
         worker = self.worker
         method = str(spec["balance"])
         make_balancer(method, (), worker.draw)
@@ -196,7 +222,6 @@ class Frontend:
             new[backend.row] = backend
         self._take_options(options)
         self.per_backend = per_backend
-        self.name = str(spec["name"])
         self.method = method
         self.attempts = attempts
         self.connect_seconds, self.idle_seconds, self.half_closed_seconds = (
@@ -275,6 +300,9 @@ class Frontend:
 
     def set_backend(self, row: int, state: int, weight: float, since: float) -> None:
         """Change one backend's state. An unknown row is of a frontend that has changed since."""
+        if self.spec is not None:
+            self.pending[row] = (state, weight, since)
+            return
         backend = self.backends.get(row)
         if backend is not None:
             backend.full_weight = max(weight, 1e-3)

@@ -65,6 +65,8 @@ class Listener:
         worker = self.worker
         frontend = self.frontend
         accept = self._accept
+        if frontend.spec is not None:
+            frontend.load()
         guarded = frontend.guarded
         for taken in range(most):
             if not worker.has_room():
