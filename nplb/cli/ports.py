@@ -41,14 +41,15 @@ def command(ctx: click.Context, /, every: bool, output: str, **options: Any) -> 
         print_document(page, output)
         return
     from nplb.cli.portmap import glyphs_for
-    from nplb.cli.portviews import ledger_text
+    from nplb.cli.portviews import edge_text, ledger_text
     from nplb.cli.table import plain
 
     glyphs = glyphs_for(getattr(sys.stdout, "encoding", None))
     every = every or not sys.stdout.isatty()
     parts = [ledger_text(page, one, glyphs, every=every) for one in page["ledgers"]]
+    parts.append(edge_text(page))
     parts += [f"note: {plain(note)}" for note in page.get("notes", ())]
-    click.echo("\n\n".join(parts))
+    click.echo("\n\n".join(part for part in parts if part))
 
 
 @command.command("show", short_help="Say who has one number.")

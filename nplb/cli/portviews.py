@@ -146,6 +146,23 @@ def purpose(holder: Document) -> str:
     return ", ".join([*uses, *(["health check"] if holder["health_check"] else [])])
 
 
+def edge_text(page: Document) -> str:
+    """The edge's own ledger, of a running nplb: what it listens on, who is in its way."""
+    edge = page.get("edge") or {}
+    if not edge.get("ports") and not edge.get("findings"):
+        return ""
+    head = (
+        f"{click.style('edge', bold=True)}: {counted(len(edge['ports']), 'address', 'addresses')}"
+    )
+    ephemeral = edge.get("ephemeral")
+    if ephemeral:
+        head += f"; the kernel draws from {ephemeral['low']}-{ephemeral['high']}"
+        if ephemeral["reserved"]:
+            head += f" but spares {plain(ephemeral['reserved'])}"
+    findings = {"now": page.get("now") or 0.0, "findings": edge["findings"]}
+    return "\n\n".join(part for part in (head, findings_table(findings)) if part)
+
+
 # -- one number ----------------------------------------------------------------
 
 

@@ -10,11 +10,13 @@ prediction on that cluster.
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 from nplb.alloc.allocator import PortAllocator
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import DEFAULT_PORT_RANGE
 from nplb.alloc.predict import predict
+from nplb.lab.rehearsal import Rehearsal
 from nplb.model.cluster import Service, ServicePort, Snapshot
 from nplb.model.keys import ServiceKey
 
@@ -38,6 +40,22 @@ def service(number: int, node_port: int, **changes: object) -> Service:
         ports=(ServicePort(name="http", port=80, node_port=node_port),),
         **changes,  # type: ignore[arg-type]
     )
+
+
+def raw(of: Service) -> dict[str, Any]:
+    """A Service as its manifest has it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": of.key.name, "namespace": of.key.namespace},
+        "spec": {
+            "type": "NodePort",
+            "ports": [
+                {"name": p.name, "port": p.port, **({"nodePort": n} if (n := p.node_port) else {})}
+                for p in of.ports
+            ],
+        },
+    }
 
 
 def fill() -> None:
@@ -72,6 +90,13 @@ def main() -> None:
     best("a prediction: a number is drawn", 10, lambda: predict(ledger, [service(9000, 0)]))
     best("a prediction: a number is asked for", 10, lambda: predict(ledger, [service(9000, 32700)]))
     best("a prediction: a number is taken", 10, lambda: predict(ledger, [service(9000, 30080)]))
+    raws = [raw(s) for s in services]
+    ask = raw(service(9000, 0))
+    best(
+        "the same with all of the API server's validation",
+        10,
+        lambda: Rehearsal(ledger, raws).send(ask, "team-00"),
+    )
     hundred = [service(9000 + n, 0 if n % 2 else 32500 + n) for n in range(100)]
     best("a prediction of 100 Services", 100, lambda: predict(ledger, hundred))
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from nplb.alloc.host import ephemeral_finding
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import parse_port_range
 from nplb.cli import main
-from nplb.model.ledger import EdgeLedgerView, EdgePortView
+from nplb.model.ledger import EdgeLedgerView, EdgePortView, EphemeralView
 from nplb.sources.decode import decode_service
 from nplb.sources.portbook import PortBook
 from tests.support.admin import serving
@@ -68,8 +69,13 @@ def admin() -> Iterator[str]:
         a_service("old", a_port(30080), namespace="test"),
     ]
     view = ledger.observe(a_snapshot(services), NOW, limited_to="namespaces default, test")
+    ephemeral = EphemeralView(low=1024, high=65535, reserved="8080")
+    overlap = ephemeral_finding(ephemeral, [ledger.port_range], NOW)
+    assert overlap is not None
     edge = EdgeLedgerView(
-        ports=(EdgePortView(address="0.0.0.0", port=30000, holder="prod/shop/web:80/TCP"),)
+        ports=(EdgePortView(address="0.0.0.0", port=30000, holder="prod/shop/web:80/TCP"),),
+        ephemeral=ephemeral,
+        findings=(overlap,),
     )
     with serving(replace(status(frontend()), ledgers=(view,), edge=edge)) as url:
         yield url
@@ -109,6 +115,8 @@ def test_shows_the_running_nplbs_ledger(admin: str) -> None:
     assert any(line.startswith("30064  ················!") for line in lines)
     assert any("30087   dynamic  default/lb" in line for line in lines)
     assert "Port 30080 was assigned to multiple services" in result.output
+    assert "edge: 1 address; the kernel draws from 1024-65535 but spares 8080" in result.output
+    assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,30000-32767" in result.output
     assert "\x1b" not in result.output, "no colours where there is no terminal"
 
 
