@@ -69,6 +69,7 @@ class WorkerCounters:
     accept_pauses: int = 0
     open_connections: int = 0
     loops: int = 0
+    access_lines_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ are in. The worker package imports nothing of the control side.
 
 wire       what control and a worker say to each other
 counters   where each counter lives in shared memory
+spec       what of a frontend a worker is told
+proxy_header  the PROXY protocol's header
 rows       which frontend or backend has which row of counters
 listeners  sockets that listen, or why they can't
 process    one worker process: start it, talk to it, watch it

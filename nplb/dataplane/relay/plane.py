@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
-from nplb.dataplane.relay.counters import ACCEPT_PAUSES, GENERATION, LOOPS, OPEN
+from nplb.dataplane.relay.counters import ACCEPT_PAUSES, ACCESS_DROPPED, GENERATION, LOOPS, OPEN
 from nplb.dataplane.relay.listeners import ListenFailedError, inode_of, open_listeners
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.rows import Rows
@@ -541,6 +541,7 @@ class RelayPlane:
                     accept_pauses=header[ACCEPT_PAUSES] if header else 0,
                     open_connections=header[OPEN] if header else 0,
                     loops=header[LOOPS] if header else 0,
+                    access_lines_dropped=header[ACCESS_DROPPED] if header else 0,
                 )
             )
         return Traffic(

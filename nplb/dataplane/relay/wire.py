@@ -9,12 +9,15 @@ To a worker:
   listen     a listening socket for it (1 descriptor)
   unlisten   one of its addresses listens no longer
   remove     the frontend has left the plan; its connections live on
-  backends   quick changes: [frontend row, backend row, state, weight] each
+  backends   quick changes: [frontend row, backend row, state, weight, since] each
   limits     what holds for the worker as a whole
   commit     everything up to here is one generation; answered by `applied`
   unlisten_all, reset_all, stop   the end, in three steps
 From a worker:
-  ready, applied, log, access, failure, listener_failed
+  ready      the loop turns
+  applied    everything before that commit is in force
+  log        a line for the log (limited; what is dropped is counted)
+  failure    a connect failed (limited for each backend)
 """
 
 import json

@@ -175,6 +175,9 @@ class Channel:
     def _limits(self, message: dict[str, Any]) -> None:
         worker = self.worker
         worker.max_connections = worker.share(int(message["max_connections"]))
+        for frontend in worker.frontends.values():
+            if frontend.spec is None:
+                frontend.set_guarded()
 
     def _commit(self, message: dict[str, Any]) -> None:
         generation = int(message["generation"])

@@ -832,14 +832,15 @@ class Connection:
             loop.forget(self)
         client, server = self.client, self.server
         counters = worker.counters
+        cell = END_CELL[reason]
         if opened:
             assert server is not None
             client.flush()
             server.flush()
             backend = self.backend
             assert backend is not None
-            counters[backend.base + END_CELL[reason]] += 1
-        counters[frontend.base + END_CELL[reason]] += 1
+            counters[backend.base + cell] += 1
+        counters[frontend.base + cell] += 1
         if self.counted:
             assert frontend.admission is not None
             frontend.admission.give(self.address[0])

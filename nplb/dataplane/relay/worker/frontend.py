@@ -122,6 +122,7 @@ class Frontend:
         "dirty",
         "drain_seconds",
         "epoch",
+        "guarded",
         "half_closed_seconds",
         "hold_seconds",
         "idle_seconds",
@@ -173,6 +174,7 @@ class Frontend:
         self.rebuild_at = NEVER
         self.admission: Admission | None = None
         self.trusted: Ranges | None = None
+        self.guarded = False
         self.sources: dict[int, list[str]] = {}
 
     # -- what control says ---------------------------------------------------
@@ -287,11 +289,11 @@ class Frontend:
                 + pack_tlv(TLV_CLUSTER, cluster)
             )
         self.access_log = bool(options["access_log"])
+        self.set_guarded()
 
-    @property
-    def guarded(self) -> bool:
-        """Whether anything but backends decides about a client."""
-        return bool(
+    def set_guarded(self) -> None:
+        """Settle whether anything but backends decides about a client."""
+        self.guarded = bool(
             self.admission is not None
             or self.trusted is not None
             or self.max_connections

@@ -68,8 +68,9 @@ class Listener:
         if frontend.spec is not None:
             frontend.load()
         guarded = frontend.guarded
+        room = worker.room()
         for taken in range(most):
-            if not worker.has_room():
+            if taken >= room:
                 self._pause()
                 return taken
             try:

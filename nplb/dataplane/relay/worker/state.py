@@ -69,9 +69,9 @@ class Worker:
         self.report_failure = report_failure
         self.stream_type = SOCK_STREAM | SOCK_NONBLOCK
 
-    def has_room(self) -> bool:
-        """Whether there are descriptors for one more connection, and for its bytes."""
-        return 2 * (self.open + 1 + self.pipes.held) + self.fixed_fds <= self.fd_limit
+    def room(self) -> int:
+        """How many more connections there are descriptors for."""
+        return (self.fd_limit - self.fixed_fds) // 2 - self.pipes.held - self.open
 
     def share(self, limit: int) -> int:
         """This worker's part of a limit that holds for the edge; 0 stays 0."""
