@@ -22,11 +22,14 @@ from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.keeper import StatusKeeper
 from nplb.control.reconciler import Reconciler
+from nplb.dataplane.kernel.plane import KernelPlane
 from nplb.dataplane.relay.plane import RelayPlane
+from nplb.dataplane.split import SplitPlane
 from nplb.health.prober import Prober
 from nplb.model.cluster import SourceState, SourceStatus
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.errors import ConfigurationError, NplbError
+from nplb.model.kernel import PlaneKind
 from nplb.model.settings import ClusterSettings, Settings
 from nplb.observe.journal import Journal
 from nplb.observe.logs import set_up_logging
@@ -59,10 +62,13 @@ class Daemon:
         self._findings = FindingBook()
         self._rng = random.Random()
         self._prober = Prober(publish=self._inputs.verdicts.set, rng=self._rng, now=time.time)
-        self._plane = RelayPlane(
+        self._relay = RelayPlane(
             workers=self._settings.workers,
             on_failure=self._prober.report,  # a connect that failed is probed at once
             on_decision=self._record,
+        )
+        self._plane = SplitPlane(
+            self._relay, lambda: KernelPlane(on_damage=self._inputs.changed.set)
         )
         self._reconciler = Reconciler(
             inputs=self._inputs,
@@ -110,6 +116,7 @@ class Daemon:
             await self._feeds.close()
             await self._tasks.close()
             await self._plane.stop()
+            await self._relay.stop()
             if admin is not None:
                 await admin.stop()
         log.info("stopped")
@@ -118,8 +125,10 @@ class Daemon:
     async def _start(self) -> AdminServer | None:
         settings = self._settings
         self._note(DecisionKind.STARTED, f"started with {self._config_path}")
-        self._plane.start_workers()
-        await self._plane.start()
+        self._relay.start_workers()
+        if _wants_kernel(settings):
+            await self._plane.start_kernel()
+        await self._relay.start()
         for cluster in settings.clusters:
             self._inputs.report(
                 SourceStatus(cluster=cluster.name, state=SourceState.CONNECTING, since=time.time())
@@ -189,9 +198,9 @@ class Daemon:
         # No pass may open a listener again.
         await self._feeds.close()
         await self._tasks.close()
-        self._plane.close_listeners()
+        self._relay.close_listeners()
         log.info("listeners closed; draining for up to %g s", shutdown.drain_seconds)
-        await self._unless_told_now(self._plane.drain(shutdown.drain_seconds))
+        await self._unless_told_now(self._relay.drain(shutdown.drain_seconds))
 
     async def _unless_told_now(self, waiting: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, but no longer than until the second signal."""
@@ -238,6 +247,12 @@ class Daemon:
 
     def _record(self, decision: Decision) -> None:
         self._journal.append(decision)
+
+
+def _wants_kernel(settings: Settings) -> bool:
+    """Whether anything is configured to be served by the kernel plane."""
+    planes = (settings.plane, *(frontend.plane for frontend in settings.frontends))
+    return PlaneKind.KERNEL in planes
 
 
 async def run_daemon(config_path: Path, load: Callable[[], Settings]) -> int:

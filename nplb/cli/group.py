@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "ports": "Show the NodePort range, and check Services against it.",
     "drain": "Take a node out by hand.",
     "undrain": "Put a drained node back.",
+    "rules": "Show or delete the kernel plane's rules.",
     "lab": "Run a sandbox cluster.",
     "demo": "Run a sandbox cluster with nplb in front of it.",
     "completion": "Print the completion script for a shell.",

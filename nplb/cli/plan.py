@@ -44,7 +44,7 @@ def command(
     from nplb.config import load_settings
 
     settings = load_settings(config, overrides=overrides)
-    plan = asyncio.run(_plan(settings, timeout_seconds))
+    plan = asyncio.run(read_plan(settings, timeout_seconds))
     document = {"plan": _rendered(plan)}
     if output == "text":
         click.echo(render_text(document, verbose=verbose))
@@ -54,7 +54,9 @@ def command(
         print_document(document, output)
 
 
-async def _plan(settings: "Settings", timeout_seconds: float) -> "Plan":
+async def read_plan(settings: "Settings", timeout_seconds: float) -> "Plan":
+    """The plan that the settings and the clusters as they are now give, every node that the API
+    lets in counted as working. Raises NplbError for a cluster that can't be read."""
     from nplb.model.plan import Plan
     from nplb.model.settings import InitialState
     from nplb.plan.make import make_plan

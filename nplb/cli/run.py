@@ -5,26 +5,39 @@ from pathlib import Path
 
 import click
 
-from nplb.cli.options import config_option, set_option
+from nplb.cli.options import find_config, optional_config_option, set_option
 
 
 @click.command()
-@config_option
+@click.option(
+    "--flush",
+    is_flag=True,
+    help="Delete the kernel plane's rules that a balancer left on this host, and exit.",
+)
+@optional_config_option
 @set_option
-def command(config: Path, overrides: dict[str, str]) -> None:
+def command(flush: bool, config: Path | None, overrides: dict[str, str]) -> None:
     """Run the balancer until SIGTERM or SIGINT.
 
     SIGHUP reads the configuration again, and keeps the old one on any error. SIGTERM: not
     ready, wait shutdown.delay, close listeners, drain for up to shutdown.drain, exit 0; a
-    second SIGTERM ends at once.
+    second SIGTERM ends at once. Frontends on the kernel plane are served on after the end;
+    --flush ends that.
     """
+    if flush:
+        from nplb.cli.rules import delete_rules
+
+        delete_rules()
+        return
     from nplb.config import load_settings
     from nplb.daemon import run_daemon
     from nplb.model.settings import Settings
     from nplb.observe.logs import set_up_logging
 
+    place = find_config(config)
+
     def load() -> Settings:
-        return load_settings(config, overrides=overrides)
+        return load_settings(place, overrides=overrides)
 
     set_up_logging(load().log)
-    raise SystemExit(asyncio.run(run_daemon(config, load)))
+    raise SystemExit(asyncio.run(run_daemon(place, load)))

@@ -1,0 +1,87 @@
+"""`nplb rules`: the kernel plane's rules, as they are in the kernel or as they would be."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from nplb.cli.options import find_config, optional_config_option, set_option
+
+
+@click.command(short_help="Show or delete the kernel plane's rules.")
+@click.option("--delete", is_flag=True, help="Delete them: its connections end.")
+@click.option(
+    "--plan",
+    "planned",
+    is_flag=True,
+    help="Show what the configuration and the cluster would give, instead of what is there.",
+)
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --plan: how long each cluster may take to be read.",
+)
+@optional_config_option
+@set_option
+def command(
+    delete: bool,
+    planned: bool,
+    timeout_seconds: float,
+    config: Path | None,
+    overrides: dict[str, str],
+) -> None:
+    """Print the nftables table of the kernel plane on this host, as nft does.
+
+    With --plan print the table that the configuration and the cluster give, every node that the
+    API lets in counted as working: no right is needed, and nothing is written. With --delete
+    remove the table, which ends what frontends on the kernel plane serve; a balancer that
+    still runs puts it back. No other table is touched.
+    """
+    if delete and planned:
+        raise click.UsageError("--delete and --plan exclude each other")
+    if delete:
+        delete_rules()
+    elif planned:
+        click.echo(_planned(find_config(config), overrides, timeout_seconds), nl=False)
+    else:
+        _show()
+
+
+def delete_rules() -> None:
+    """Remove the table, and say so."""
+    from nplb.dataplane.kernel.nft import Nft
+    from nplb.dataplane.kernel.plane import delete_table
+    from nplb.dataplane.kernel.ruleset import TABLE
+
+    if asyncio.run(delete_table(Nft())):
+        click.echo(f"deleted the table {TABLE}")
+    else:
+        click.echo(f"there is no table {TABLE}: nothing to delete")
+
+
+def _show() -> None:
+    from nplb.dataplane.kernel.nft import Nft, NftError
+    from nplb.dataplane.kernel.ruleset import TABLE
+
+    try:
+        click.echo(asyncio.run(Nft().text("table", *TABLE.split())), nl=False)
+    except NftError as error:
+        if not error.missing:
+            raise
+        click.echo(f"there is no table {TABLE}: the kernel plane serves nothing on this host")
+
+
+def _planned(config: Path, overrides: dict[str, str], timeout_seconds: float) -> str:
+    from nplb.cli.plan import read_plan
+    from nplb.config import load_settings
+    from nplb.dataplane.kernel.render import render
+    from nplb.dataplane.kernel.ruleset import ruleset_text
+    from nplb.model.kernel import PlaneKind
+
+    settings = load_settings(config, overrides=overrides)
+    plan = asyncio.run(read_plan(settings, timeout_seconds))
+    return ruleset_text(render(f for f in plan.frontends if f.plane is PlaneKind.KERNEL))
