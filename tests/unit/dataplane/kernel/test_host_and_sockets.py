@@ -1,0 +1,77 @@
+"""What an edge lacks is named with what to do; ports that programs have are seen."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from nplb.dataplane.kernel.host import Host, missing, require
+from nplb.dataplane.kernel.sockets import Holder, conflict, holders
+from nplb.model.errors import HostPermissionError
+from nplb.model.keys import Address, Protocol
+
+WHOLE = Host(
+    net_admin=True, nft=True, nf_tables=True, conntrack=True, forwarding4=True, forwarding6=False
+)
+BARE = Host(
+    net_admin=False, nft=False, nf_tables=False, conntrack=False, forwarding4=False,
+    forwarding6=False,
+)  # fmt: skip
+
+
+def test_a_host_with_everything_lacks_nothing() -> None:
+    assert missing(WHOLE) == ()
+    require(WHOLE)
+    assert missing(WHOLE, six=True) == (
+        "forwarding of IPv6: sysctl -w net.ipv6.conf.all.forwarding=1",
+    )
+
+
+def test_everything_missing_is_named_at_once() -> None:
+    with pytest.raises(HostPermissionError) as caught:
+        require(BARE)
+    for word in ("nftables", "CAP_NET_ADMIN", "modprobe nf_tables", "nf_conntrack", "ip_forward"):
+        assert word in str(caught.value)
+    assert caught.value.exit_code == 77
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "clash"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("0.0.0.0", "192.0.2.1", True),
+        ("192.0.2.1", "0.0.0.0", True),
+        ("127.0.0.1", "0.0.0.0", False),  # loopback is never taken by a wildcard
+        ("::", "192.0.2.1", True),  # a socket for both families
+        ("2001:db8::1", "0.0.0.0", False),
+        ("2001:db8::1", "::", True),
+        ("0.0.0.0", "::", False),
+    ],
+)
+def test_conflicts(theirs: str, ours: str, clash: bool) -> None:
+    holder = Holder(Protocol.TCP, Address(theirs, 80))
+    assert conflict(holder, Address(ours, 80)) is clash
+
+
+def test_sockets_of_other_processes_are_seen_and_our_own_are_not() -> None:
+    code = (
+        "import socket,sys\n"
+        "t=socket.create_server(('127.0.0.1',0))\n"
+        "u=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM);u.bind(('::1',0))\n"
+        "print(t.getsockname()[1],u.getsockname()[1],flush=True);sys.stdin.read()\n"
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as own,
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other,
+    ):
+        assert other.stdout is not None
+        tcp, udp = map(int, other.stdout.readline().split())
+        found = holders()
+        assert Holder(Protocol.TCP, Address("127.0.0.1", tcp)) in found[Protocol.TCP, tcp]
+        assert Holder(Protocol.UDP, Address("::1", udp)) in found[Protocol.UDP, udp]
+        assert (Protocol.TCP, own.getsockname()[1]) not in found
+        other.communicate("")
