@@ -4,8 +4,13 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.support.lab"]
+
+# How long an example takes on a busy machine says nothing of the code.
+settings.register_profile("nplb", deadline=None)
+settings.load_profile("nplb")
 
 
 @pytest.hookimpl(wrapper=True)
