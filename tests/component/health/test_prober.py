@@ -198,7 +198,9 @@ async def test_what_is_known_outlives_a_retarget() -> None:
                 lambda: [set(last) for last in watch.published[-1:]] == [{closed}],
                 "the ones gone are unpublished",
             )
-            assert watch.prober.probing().in_flight == 0
+            await eventually(
+                lambda: watch.prober.probing().in_flight == 0, "no probe of them is in flight"
+            )
             # A shorter interval takes effect now, not when the long one has passed.
             before = watch.ended()
             watch.prober.retarget((target(closed, interval=0.02),))
