@@ -1,7 +1,10 @@
 """The lab's API server for tests: `api` listens on loopback, `quiet_api` is in process only."""
 
+import asyncio
+import io
 import random
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +62,7 @@ class Client:
         headers = {"Accept": accept, "User-Agent": "test/1", "Content-Type": content_type}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        is_raw = isinstance(body, bytes | str) or body is None
+        is_raw = body is None or isinstance(body, bytes | str | io.IOBase)
         async with self.session.request(
             method,
             self.api.url + path,
@@ -72,6 +75,14 @@ class Client:
             except ValueError:
                 value = text
             return Answer(answer.status, answer.headers, value)
+
+
+async def until(condition: Callable[[], Awaitable[object]], what: str) -> None:
+    """Ask again and again until the answer is true; fail with `what` was awaited."""
+    deadline = time.monotonic() + 20
+    while not await condition():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -36,11 +36,19 @@ Aside = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Handler:
     """Answers requests from the store and through the operations."""
 
-    def __init__(self, store: Store, operations: Operations, faults: ApiFaults, token: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        operations: Operations,
+        faults: ApiFaults,
+        token: str,
+        bookmark_seconds: float,
+    ) -> None:
         self._store = store
         self._operations = operations
         self._faults = faults
         self._token = token
+        self._bookmark_seconds = bookmark_seconds
         self._stream_wakers: set[asyncio.Event] = set()
         self._asides: dict[str, Aside] = {}
 
@@ -205,7 +213,7 @@ class Handler:
     async def _watch(
         self, request: web.Request, place: ResourcePath, view: View
     ) -> web.StreamResponse:
-        options = watch_options(request.query)
+        options = watch_options(request.query, self._bookmark_seconds)
         selector = _selector(request, place)
         watch = Watch(self._store, view, place.namespace, selector)
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: JSON})

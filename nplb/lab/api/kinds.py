@@ -168,8 +168,12 @@ class PodStrategy(Strategy):
         return found
 
     def validate_update(self, new: JsonObject, old: JsonObject) -> list[FieldError]:
-        """`ValidatePodUpdate`: almost nothing of a pod's spec may change."""
-        if _fixed_part(new["spec"]) == _fixed_part(old["spec"]):
+        """`ValidatePodUpdate`: almost nothing of a pod's spec may change. A pod without a node
+        may be given one, as a scheduler does through `pods/binding`, which is not served."""
+        before = dict(old["spec"])
+        if not before.get("nodeName") and new["spec"].get("nodeName"):
+            before["nodeName"] = new["spec"]["nodeName"]
+        if _fixed_part(new["spec"]) == _fixed_part(before):
             return []
         detail = (
             "pod updates may not change fields other than `spec.containers[*].image`,"

@@ -37,6 +37,7 @@ from nplb.lab.api.services import ServiceStrategy
 from nplb.lab.api.slices import EndpointSliceStrategy, EndpointsStrategy
 from nplb.lab.api.store import JsonObject, Store
 from nplb.lab.api.strategy import Strategy
+from nplb.lab.api.watch import BOOKMARK_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class ApiServer:
     With `tls` it serves HTTPS under a certificate of its own, whose authority is `ca_pem`
     (kubectl sends tokens in no other way); without, plain HTTP, and `ca_pem` is empty.
     `mirror_endpoints` keeps Endpoints in step with the EndpointSlices.
-    `cache_size` is how many changes of a kind a watch can go back. The operations can be used
+    `cache_size` is how many changes of a kind a watch can go back, `bookmark_seconds` how often
+    one that asked for bookmarks gets one. The operations can be used
     before `start`, and are synchronous: when they return, every subscriber of the store has been
     told.
     """
@@ -71,6 +73,7 @@ class ApiServer:
         cache_size: int = 2048,
         tls: bool = False,
         mirror_endpoints: bool = True,
+        bookmark_seconds: float = BOOKMARK_SECONDS,
     ) -> None:
         self.token = token
         self.url = ""
@@ -88,7 +91,7 @@ class ApiServer:
             update=lambda event: self.update("events", event, manager=SERVER),
         )
         self._repair_seconds = repair_seconds
-        self._handler = Handler(self.store, self.operations, self.faults, token)
+        self._handler = Handler(self.store, self.operations, self.faults, token, bookmark_seconds)
         self._tasks = TaskOwner("lab-api")
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None

@@ -38,10 +38,13 @@ class WatchOptions:
     since: int | None
     timeout_seconds: float
     bookmarks: bool = False
+    bookmark_seconds: float = BOOKMARK_SECONDS
     send_initial_end: bool = False
 
 
-def watch_options(query: Mapping[str, str]) -> WatchOptions:
+def watch_options(
+    query: Mapping[str, str], bookmark_seconds: float = BOOKMARK_SECONDS
+) -> WatchOptions:
     """The options of a watch request. Raises ApiError."""
     text, initial = query.get("resourceVersion", ""), query.get("sendInitialEvents")
     match = query.get("resourceVersionMatch", "")
@@ -66,6 +69,7 @@ def watch_options(query: Mapping[str, str]) -> WatchOptions:
         since=None if from_start or wants_initial else revision,
         timeout_seconds=seconds,
         bookmarks=bookmarks,
+        bookmark_seconds=bookmark_seconds,
         send_initial_end=wants_initial and bookmarks,
     )
 
@@ -238,5 +242,5 @@ def _next_bookmark(now: float, deadline: float, options: WatchOptions) -> float:
         return float("inf")
     last = deadline - LAST_BOOKMARK_SECONDS
     if now >= last or options.timeout_seconds < SHORT_WATCH_SECONDS:
-        return now + BOOKMARK_SECONDS
-    return min(now + BOOKMARK_SECONDS, last)
+        return now + options.bookmark_seconds
+    return min(now + options.bookmark_seconds, last)
