@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nplb.cli.options import config_option, output_option, set_option
-from nplb.model.errors import ConfigurationError, NplbError
+from nplb.model.errors import ConfigurationError, HostPermissionError, NplbError
 
 _FILES = re.compile(r"\.kubeconfig$|\.manifests\b")
 
@@ -27,7 +27,7 @@ def command(file_only: bool, config: Path, overrides: dict[str, str], output: st
     is wrong and what to do. Nothing is started and no API server is asked.
 
     Exits with 0 if it can be run (warnings and notes may be told), 78 if it is wrong, 77 if it
-    may not be read.
+    may not be read, or if this host lacks what it can't be started without.
     """
     result = _check(config, overrides, file_only=file_only)
     if output == "text":
@@ -38,6 +38,8 @@ def command(file_only: bool, config: Path, overrides: dict[str, str], output: st
         print_document(result, output)
     if not result["valid"]:
         raise SystemExit(ConfigurationError.exit_code)
+    if any(note["needed"] for note in result["host"]):
+        raise SystemExit(HostPermissionError.exit_code)
 
 
 def _check(config: Path, overrides: dict[str, str], *, file_only: bool) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nplb.dataplane.kernel.host import Host, examine, missing
 from nplb.model.keys import Address
-from nplb.model.settings import EdgePort, Settings
+from nplb.model.settings import EdgePort, FrontendSettings, PlaneKind, Settings
 
 _PORT_START = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _STATUS = Path("/proc/self/status")
@@ -25,19 +26,23 @@ _FILES_A_CONNECTION = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What matters of this host. Ports below `open_ports_from` need a right, which this
-    process has if `may_bind_low`; `max_files` bounds the descriptors of each worker."""
+    process has if `may_bind_low`; `max_files` bounds the descriptors of each worker;
+    `kernel` is what the kernel plane wants."""
 
     open_ports_from: int
     may_bind_low: bool
     max_files: int
+    kernel: Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNote:
-    """Something that this host lacks. `subject` is the key that wants it."""
+    """Something that this host lacks. `subject` is the key that wants it; without what is
+    `needed` nplb does not start at all."""
 
     subject: str
     message: str
+    needed: bool = False
 
 
 def read_host_facts() -> HostFacts:
@@ -47,11 +52,13 @@ def read_host_facts() -> HostFacts:
         open_ports_from=_read_int(_PORT_START, 1024),
         may_bind_low=_has_capability(_NET_BIND_SERVICE),
         max_files=hard if hard != resource.RLIM_INFINITY else 2**30,
+        kernel=examine(),
     )
 
 
 def host_notes(settings: Settings, facts: HostFacts) -> Iterator[HostNote]:
     """Everything that this host lacks for these settings."""
+    yield from _kernel_plane(settings, facts)
     yield from _rights(settings, facts)
     yield from _addresses(settings)
     if facts.max_files < _FEW_FILES:
@@ -63,6 +70,21 @@ def host_notes(settings: Settings, facts: HostFacts) -> Iterator[HostNote]:
         )
     if settings.state_dir is not None:
         yield from _state_dir(settings.state_dir)
+
+
+def _kernel_plane(settings: Settings, facts: HostFacts) -> Iterator[HostNote]:
+    asking = [f"frontends[{i}].plane" for i, f in enumerate(settings.frontends) if _on_kernel(f)]
+    if settings.plane is PlaneKind.KERNEL:
+        asking = ["plane"]
+    if not asking:
+        return
+    ips = [*settings.listen.addresses, *(address.ip for _, address in _listens(settings))]
+    for what in missing(facts.kernel, six=any(":" in ip for ip in ips)):
+        yield HostNote(subject=asking[0], message=f"the kernel plane lacks {what}", needed=True)
+
+
+def _on_kernel(frontend: FrontendSettings) -> bool:
+    return frontend.plane is PlaneKind.KERNEL
 
 
 def _listens(settings: Settings) -> Iterator[tuple[str, Address]]:

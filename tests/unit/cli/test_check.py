@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from nplb.cli import main
 from nplb.cli.host import HostFacts, HostNote, host_notes, read_host_facts
 from nplb.config import load_settings
+from nplb.dataplane.kernel.host import Host
 from nplb.model.settings import Settings
 from tests.support.users import as_ordinary_user, make_open_dir
 
@@ -124,8 +126,14 @@ def settings_of(place: Path, more: str) -> Settings:
     return load_settings(path, env={})
 
 
-PLENTY = HostFacts(open_ports_from=1024, may_bind_low=True, max_files=1_000_000)
-POOR = HostFacts(open_ports_from=1024, may_bind_low=False, max_files=1024)
+READY = Host(
+    net_admin=True, nft=True, nf_tables=True, conntrack=True, forwarding4=True, forwarding6=True
+)
+BARE = Host(
+    net_admin=False, nft=False, nf_tables=True, conntrack=True, forwarding4=True, forwarding6=False
+)
+PLENTY = HostFacts(open_ports_from=1024, may_bind_low=True, max_files=1_000_000, kernel=READY)
+POOR = HostFacts(open_ports_from=1024, may_bind_low=False, max_files=1024, kernel=BARE)
 
 
 def notes(settings: Settings, facts: HostFacts) -> list[tuple[str, str]]:
@@ -155,8 +163,42 @@ def test_ports_that_need_a_right(place: Path) -> None:
     assert "may not listen on 127.0.0.1:443: run it with CAP_NET_BIND_SERVICE" in found[0][1]
     assert "net.ipv4.ip_unprivileged_port_start" in found[0][1]
     assert "Services' ports below 1024" in found[2][1]
-    opened = HostFacts(open_ports_from=90, may_bind_low=False, max_files=1_000_000)
+    opened = replace(PLENTY, open_ports_from=90, may_bind_low=False)
     assert [subject for subject, _ in notes(settings, opened)] == ["listen.port"]
+
+
+@pytest.mark.parametrize(
+    ("more", "subject", "lacks"),
+    [
+        ("", None, []),
+        ("plane: kernel", "plane", ["the command nft", "the right CAP_NET_ADMIN"]),
+        (
+            "frontends: [{service: a/b, plane: kernel, listen: '[::]:80'}]",
+            "frontends[0].plane",
+            ["the command nft", "the right CAP_NET_ADMIN", "forwarding of IPv6"],
+        ),
+    ],
+)
+def test_what_the_kernel_plane_wants(
+    place: Path, more: str, subject: str | None, lacks: list[str]
+) -> None:
+    settings = settings_of(place, more)
+    needed = [note for note in host_notes(settings, POOR) if note.needed]
+    assert {note.subject for note in needed} == ({subject} if subject else set())
+    assert [note.message.split(": ")[0] for note in needed] == [
+        f"the kernel plane lacks {what}" for what in lacks
+    ]
+    assert not [note for note in host_notes(settings, PLENTY) if note.needed]
+
+
+def test_a_host_that_cannot_run_it_at_all_is_a_matter_of_rights(place: Path) -> None:
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\nplane: kernel\n")
+    check("--config", path)
+    with as_ordinary_user():
+        result = check("--config", path)
+    assert result.exit_code == 77
+    assert "this host: plane: the kernel plane lacks the right CAP_NET_ADMIN" in result.output
+    assert check("--config", path, "--file-only").exit_code == 0
 
 
 def test_few_descriptors(place: Path) -> None:
