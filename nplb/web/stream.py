@@ -29,7 +29,7 @@ MAX_DECISIONS = 200
 """New entries in one tick; of more, the newest."""
 
 
-class _Client:
+class Watcher:
     """One watcher: the message that waits for it, or None and `behind`."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Stream:
         self._status = status
         self._journal = journal
         self._owner = owner
-        self._clients: set[_Client] = set()
+        self._clients: set[Watcher] = set()
         self._board: Board | None = None
         self._full: bytes | None = None
         self._drawing: asyncio.Task[None] | None = None
@@ -76,7 +76,7 @@ class Stream:
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         )
-        client = _Client()
+        client = Watcher()
         self._clients.add(client)
         try:
             await response.prepare(request)
@@ -96,7 +96,7 @@ class Stream:
         finally:
             self._clients.discard(client)
 
-    async def _next(self, client: _Client) -> bytes | None:
+    async def _next(self, client: Watcher) -> bytes | None:
         if not client.behind:
             message, client.pending = client.pending, None
             return message

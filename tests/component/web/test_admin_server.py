@@ -209,7 +209,7 @@ async def test_a_client_that_never_finishes_its_request_is_cut_off() -> None:
 
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
-    async with serving(large(3000, 5), stalled_seconds=0.5) as admin:
+    async with serving(large(1500, 5), stalled_seconds=0.5) as admin:
         with socket.socket() as greedy:
             greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             greedy.connect(("127.0.0.1", admin.server.address.port))
