@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 import pytest
 
@@ -189,7 +190,7 @@ class Greeter:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> "Greeter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

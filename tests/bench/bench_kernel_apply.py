@@ -1,0 +1,61 @@
+"""How long the kernel plane takes: 2,000 frontends of 100 backends, in a namespace of its own.
+
+python -m tests.bench.bench_kernel_apply [FRONTENDS] [BACKENDS]. As root. Prints; judges nothing.
+"""
+
+import asyncio
+import statistics
+import sys
+import time
+
+from nplb.dataplane.kernel.plane import KernelPlane
+from nplb.model.plan import Frontend
+from nplb.model.reasons import BackendState
+from tests.support.kernelplans import a_frontend, a_plan, with_state
+from tests.support.netns import namespaces
+
+
+async def measure(frontends: int, backends: int) -> None:
+    """Apply, apply again, and take one node down and up in every frontend."""
+    ips = [f"10.72.{n // 250}.{n % 250 + 1}" for n in range(backends)]
+    whole = [
+        a_frontend(f"web-{n}", ips=ips, edge_port=10000 + n, node_port=30000 + n)
+        for n in range(frontends)
+    ]
+    down = [with_state(frontend, backends // 2, BackendState.DOWN) for frontend in whole]
+    single = [with_state(whole[0], 1, BackendState.DOWN), *whole[1:]]
+    plane = KernelPlane(now=lambda: 0.0)
+    print(f"{frontends} frontends of {backends} backends")
+    print(f"  first apply                {await seconds(plane, whole):7.3f} s")
+    print(f"  the same plan again        {await seconds(plane, whole):7.3f} s")
+    for name, changed in (("one node, all frontends", down), ("one backend", single)):
+        times = []
+        for _ in range(5):
+            times.append(await seconds(plane, changed))
+            times.append(await seconds(plane, whole))
+        print(
+            f"  {name:<26} {statistics.median(times):7.3f} s median, "
+            f"{min(times):.3f} to {max(times):.3f}"
+        )
+    fresh = KernelPlane(now=lambda: 0.0)
+    print(f"  taken over by a new process {await seconds(fresh, whole):6.3f} s")
+
+
+async def seconds(plane: KernelPlane, frontends: list[Frontend]) -> float:
+    """How long one plan takes."""
+    plan = a_plan(*frontends)
+    began = time.perf_counter()
+    await plane.apply(plan)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Run in a namespace of its own."""
+    numbers = [int(argument) for argument in sys.argv[1:3]]
+    frontends, backends = (*numbers, 2000, 100)[:2] if len(numbers) == 2 else (2000, 100)
+    with namespaces("edge") as made, made["edge"].entered():
+        asyncio.run(measure(frontends, backends))
+
+
+if __name__ == "__main__":
+    main()
