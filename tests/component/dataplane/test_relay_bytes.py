@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.support.eventually import eventually
 from tests.support.plans import make_frontend
 from tests.support.relay import (
     applied,
+    echo,
     exchange,
     exchange_server,
     free_address,
@@ -96,5 +98,38 @@ async def test_a_stream_that_was_bulk_answers_small_requests_again() -> None:
         await eventually(
             lambda: frontend_count(plane, frontend).active == 1, "the connection is open"
         )
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_urgent_data_does_not_stop_what_comes_after_it() -> None:
+    async with running_plane() as plane, serving(echo) as backend:
+        frontend = make_frontend(free_address(), [backend])
+        await applied(plane, frontend)
+        address = frontend.listen[0]
+        with socket.create_connection((address.ip, address.port), 10) as client:
+            for turn in range(20):
+                client.send(b"before")
+                client.send(b"!", socket.MSG_OOB)
+                client.send(b"after%d" % turn)
+            client.shutdown(socket.SHUT_WR)
+            got = b""
+            while data := await asyncio.to_thread(client.recv, 65536):
+                got += data
+        wanted = b"".join(b"beforeafter%d" % turn for turn in range(20))
+        assert got.replace(b"!", b"") == wanted
+
+
+async def test_small_writes_do_not_wait_for_acknowledgements() -> None:
+    async with running_plane() as plane, serving(echo) as backend:
+        frontend = make_frontend(free_address(), [backend])
+        await applied(plane, frontend)
+        address = frontend.listen[0]
+        reader, writer = await asyncio.open_connection(address.ip, address.port)
+        for _ in range(200):  # two writes each, of which a delayed second one costs 40 ms
+            writer.write(b"a")
+            await asyncio.sleep(0)
+            writer.write(b"b")
+            assert await reader.readexactly(2) == b"ab"
         writer.close()
         await writer.wait_closed()

@@ -41,7 +41,7 @@ from errno import (
     ENFILE,
     ETIMEDOUT,
 )
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,10 @@ FLUSH_BYTES = 64 << 10
 
 READABLE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 BROKEN = EPOLLHUP | EPOLLERR
-INTEREST = EPOLLIN | EPOLLRDHUP | EPOLLET
+# Events with which a short read is no proof that there is no more: the system stops a read
+# before urgent data.
+UNSURE = EPOLLHUP | EPOLLERR | EPOLLPRI
+INTEREST = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET
 INTEREST_OUT = INTEREST | EPOLLOUT
 SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 RESET_ON_CLOSE = pack("ii", 1, 0)
@@ -110,7 +113,9 @@ class Side:
     """One socket of a connection, and the stream that flows from it to its peer.
 
     `count` is how many bytes of that stream its peer has taken, `flushed` how many of those
-    are in the counters. `armed` is whether the loop tells when it can be written to.
+    are in the counters. `armed` is whether the loop tells when it can be written to, `nodelay`
+    whether TCP_NODELAY is set: a client's socket has it from the listener, a backend's gets it
+    before its second write, since most short connections never come to that.
     """
 
     __slots__ = (
@@ -125,6 +130,7 @@ class Side:
         "flushed",
         "frontend_cell",
         "held",
+        "nodelay",
         "peer",
         "pipe",
         "piped",
@@ -151,6 +157,7 @@ class Side:
         self.eof = False
         self.done = False
         self.armed = False
+        self.nodelay = True
         self.ready = 0
         self.count = 0
         self.flushed = 0
@@ -184,13 +191,16 @@ class Side:
     def pump(self, mask: int) -> None:
         """Move bytes to the peer until there are no more, or it takes no more.
 
-        `mask` is the event that says there is something to read; with 0, or when it tells of
-        an end, the stream is read until the kernel says that there is no more. Otherwise a
-        short read is the proof of that, since more would be a new event.
+        `mask` is the event that says there is something to read. A short read is the proof
+        that there is no more, since more would be a new event; and that the end has come, when
+        the event told of one. With 0, or an unsure event, the stream is read until the system
+        says so itself.
         """
         conn = self.conn
         peer = self.peer
         conn.active = conn.loop.tick
+        if not peer.nodelay and self.count:
+            peer.no_delay()
         if self.held is not None and not self._send_held():
             return
         if self.bulk:
@@ -227,8 +237,21 @@ class Side:
                 return
             if self.count - self.flushed >= FLUSH_BYTES:
                 self.flush()
-            if mask and not mask & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+            if mask and not mask & UNSURE:
+                if mask & EPOLLRDHUP:
+                    self.eof = True
+                    self._finish()
                 return
+            if not peer.nodelay:
+                peer.no_delay()
+
+    def no_delay(self) -> None:
+        """From now on, small writes do not wait for what was sent before to be acknowledged."""
+        self.nodelay = True
+        try:  # noqa: SIM105 -- contextlib is slow to import
+            self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        except OSError:
+            pass  # it was reset, and writing to it will say so
 
     def arm(self) -> None:
         """From now on, tell when this socket can be written to."""
@@ -272,6 +295,8 @@ class Side:
         """Move bytes through a pipe, without copying them."""
         conn = self.conn
         peer = self.peer
+        if not peer.nodelay:
+            peer.no_delay()
         fd, peer_fd = self.fd, peer.fd
         pipe = self.pipe
         if pipe is None:
@@ -551,7 +576,6 @@ class Connection:
         backend.load += 1
         try:
             sock = socket(backend.family, self.worker.stream_type, 0)
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             if frontend.sources:
                 self._bind_source(sock, backend)
             code = sock.connect_ex(backend.address)
@@ -562,8 +586,9 @@ class Connection:
             return True
         if code == 0:
             fd = sock.fileno()
-            self.server = Side(self, sock, fd)
-            loop.handlers[fd] = self.server
+            self.server = server = Side(self, sock, fd)
+            server.nodelay = False
+            loop.handlers[fd] = server
             loop.register(fd, INTEREST)
             loop.wake_at(self, loop.now + frontend.connect_seconds)
             self._opened(0.0)
@@ -572,6 +597,7 @@ class Connection:
             fd = sock.fileno()
             self.server = server = Side(self, sock, fd)
             server.armed = True
+            server.nodelay = False
             loop.handlers[fd] = server
             loop.register(fd, INTEREST_OUT)
             self.turn = loop.turn
@@ -654,6 +680,7 @@ class Connection:
         if frontend.lifetime_seconds < LONG:
             self.end_by(self.accepted_at + frontend.lifetime_seconds, EndReason.LIFETIME)
         if frontend.proxy_version:
+            server.no_delay()
             header = self._proxy_header()
             try:
                 sent = server.send(header)
@@ -693,7 +720,7 @@ class Connection:
         if server is not None:
             self.server = None
             del self.loop.handlers[server.fd]
-            server.sock.close()
+            self.loop.dead.append(server.sock)
 
     def _release(self) -> None:
         """The backend has this connection no longer."""
@@ -850,7 +877,7 @@ class Connection:
         del handlers[client.fd]
         if reset and not (server is not None and server.done):
             client.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-        client.sock.close()
+        loop.dead.append(client.sock)
         if client.pipe is not None:
             worker.pipes.drop(client.pipe)
             client.pipe = None
@@ -858,7 +885,7 @@ class Connection:
             del handlers[server.fd]
             if reset and not client.done:
                 server.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-            server.sock.close()
+            loop.dead.append(server.sock)
             if server.pipe is not None:
                 worker.pipes.drop(server.pipe)
                 server.pipe = None

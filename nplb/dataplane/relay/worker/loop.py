@@ -1,6 +1,7 @@
 """The epoll loop of a worker: events, the clock, and the wheel of deadlines."""
 
 import select
+from _socket import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol
@@ -30,12 +31,17 @@ class Timed(Protocol):
 class Loop:
     """One thread's events. `now` is monotonic seconds, taken once per turn; `turn` counts the
     turns, `tick` the ticks of the wheel (a twentieth of a second each). `fault` is called, while
-    the exception is handled, with whoever raised one: it must not cost the others anything."""
+    the exception is handled, with whoever raised one: it must not cost the others anything.
+
+    Sockets in `dead` are closed at the end of the turn. So within a turn no descriptor's number
+    gets a new owner, who would be told of events that were the old one's.
+    """
 
     __slots__ = (
         "_poll",
         "_soon",
         "_wheel",
+        "dead",
         "each_tick",
         "epoll",
         "fault",
@@ -54,6 +60,7 @@ class Loop:
         self.modify = self.epoll.modify
         self._poll = self.epoll.poll
         self.handlers: dict[int, Handler] = {}
+        self.dead: list[socket] = []
         self._soon: list[Callable[[], None]] = []
         self._wheel: dict[int, dict[Timed, None]] = {}
         self.each_tick: list[Callable[[], None]] = []
@@ -93,6 +100,7 @@ class Loop:
         """Turn until `running` is false."""
         handlers = self.handlers
         poll = self._poll
+        dead = self.dead
         next_tick = (self.tick + 1) * TICK_SECONDS
         while self.running:
             if self._soon:
@@ -122,6 +130,8 @@ class Loop:
             if now >= next_tick:
                 self._advance(int(now / TICK_SECONDS))
                 next_tick = (self.tick + 1) * TICK_SECONDS
+            while dead:
+                dead.pop().close()
 
     def _advance(self, tick: int) -> None:
         wheel = self._wheel

@@ -71,7 +71,8 @@ class Worker:
 
     def room(self) -> int:
         """How many more connections there are descriptors for."""
-        return (self.fd_limit - self.fixed_fds) // 2 - self.pipes.held - self.open
+        free = self.fd_limit - self.fixed_fds - len(self.loop.dead)
+        return free // 2 - self.pipes.held - self.open
 
     def share(self, limit: int) -> int:
         """This worker's part of a limit that holds for the edge; 0 stays 0."""
