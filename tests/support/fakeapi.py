@@ -114,6 +114,11 @@ class FakeApi:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def watching(self) -> int:
+        """How many watches are open now, not counting those that misbehave."""
+        return len(self._changed)
+
     # -- the cluster ----------------------------------------------------------------------------
 
     def put(self, plural: str, raw: Raw) -> Raw:

@@ -16,6 +16,7 @@ from nplb.sources.kubernetes.kubeconfig import Access, find_access
 from nplb.sources.kubernetes.pacing import Pacing
 from nplb.sources.kubernetes.source import KubernetesReader
 from tests.support.eventually import eventually
+from tests.support.fakeapi import FakeApi
 
 FAST = Pacing(
     watch_seconds=(300, 300),
@@ -77,9 +78,15 @@ class Reading:
             raise AssertionError(f"{error}; status: {self.statuses[-3:]}") from None
 
     async def until_live(self) -> None:
+        """Wait until all is well. The first watches may not have begun then."""
         await self.until(
             lambda: self.status.state is SourceState.LIVE and not self.status.error, "live"
         )
+
+    async def until_watching(self, fake: FakeApi, watches: int = 3) -> None:
+        """Wait until all is well and so many watches are open."""
+        await self.until_live()
+        await self.until(lambda: fake.watching == watches, f"{watches} watches")
 
     async def until_error(self, *words: str) -> None:
         """Wait for a status that is not live and whose error has all these words."""

@@ -312,7 +312,7 @@ async def test_no_credential_is_logged_or_told(
     user = plugin(tmp_path, credential(token=secret))
     config = kubeconfig(tmp_path / "config", fake.url, user)
     async with reading(kubernetes_cluster(config)) as said:
-        await said.until_live()
+        await said.until_watching(fake)
         for behaviour in (answers(401, status(401, "no")), answers(502, "<html>", "text/html")):
             fake.always(behaviour)
             fake.hang_up()

@@ -61,7 +61,7 @@ async def outlives(
 ) -> None:
     """Live through a fault of every request: the snapshot stays, the status tells, a change
     made meanwhile shows afterwards."""
-    await said.until_live()
+    await said.until_watching(fake)
     snapshots = len(said.snapshots)
     fake.always(fault, *which)
     fake.hang_up()
@@ -139,7 +139,7 @@ class TestEveryRequestFails:
 
     async def test_a_wish_to_be_left_alone_is_granted(self, fake: FakeApi, config: Path) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             seen = len(fake.seen)
             fault = answers(429, status(429, "wait"), Retry_After="60")
             fake.always(fault)
@@ -157,7 +157,7 @@ class TestRights:
         settings = kubernetes_cluster(config, namespaces=("default", "x"))
         fault = answers(403, status(403, FORBIDDEN.replace("list", verb), "Forbidden"))
         async with reading(settings) as said:
-            await said.until_live()
+            await said.until_watching(fake, 5)
             fake.always(fault, ("list", "endpointslices"), ("watch", "endpointslices"))
             fake.forget()
             fake.hang_up()
@@ -189,7 +189,7 @@ class TestVersions:
         self, fake: FakeApi, config: Path
     ) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             lists = sum(seen.verb == "list" for seen in fake.seen)
             fake.put("services", service("later", 30081))
             await said.until_services("later", "web")
@@ -206,7 +206,7 @@ class TestVersions:
         self, fake: FakeApi, config: Path
     ) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             expired = event("ERROR", status(410, "too old resource version: 1 (2)", "Expired"))
             fake.always(streams(expired), ("watch", "services"))
             fake.hang_up()
@@ -235,7 +235,7 @@ class TestVersions:
         self, fake: FakeApi, config: Path, refusal: Behaviour
     ) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             lists = sum(seen.verb == "list" for seen in fake.seen)
             fake.play("watch", "services", refusal)
             fake.hang_up()
@@ -250,7 +250,7 @@ class TestVersions:
         """It takes a version from its own future, and says nothing on the watch."""
         pacing = dataclasses.replace(FAST, proof_seconds=0.3)
         async with reading(kubernetes_cluster(config), pacing) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             fake.rewind(20)
             fake.put("services", service("restored", 30081))
             for _ in range(100):
@@ -280,7 +280,7 @@ class TestConnections:
 
     async def test_a_line_cut_in_the_middle(self, fake: FakeApi, config: Path) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             whole = event("MODIFIED", fake.put("services", service("web", 30099)))
             half = event("ADDED", service("never"))[:30]
             lists = sum(seen.verb == "list" for seen in fake.seen)
@@ -301,7 +301,7 @@ class TestConnections:
 
     async def test_a_stream_that_ends_within_a_line(self, fake: FakeApi, config: Path) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             fake.play("watch", "services", streams(b'{"type": "ADDED", "obj'))
             fake.hang_up()
             await said.until(
@@ -313,7 +313,7 @@ class TestConnections:
     async def test_a_watch_that_falls_silent(self, fake: FakeApi, config: Path) -> None:
         pacing = dataclasses.replace(FAST, silence_seconds=0.4)
         async with reading(kubernetes_cluster(config), pacing) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             fake.play("watch", "services", streams(then="hang"))
             fake.hang_up()
             fake.put("services", service("later", 30081))
@@ -331,7 +331,7 @@ class TestConnections:
         self, fake: FakeApi, config: Path
     ) -> None:
         async with reading(kubernetes_cluster(config)) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             fake.always(streams(), ("watch", "services"))
             fake.hang_up()
             await said.until_error("ends every watch on services in all namespaces at once")
@@ -380,7 +380,7 @@ class TestConnections:
     ) -> None:
         pacing = dataclasses.replace(FAST, session_seconds=0.0)
         async with reading(kubernetes_cluster(config), pacing) as said:
-            await said.until_live()
+            await said.until_watching(fake)
             await asyncio.to_thread(config.write_text, "token: [unclosed, a-secret-token")
             fake.hang_up()
             await said.until_error(f"kubeconfig {config}:1:", "not valid YAML")

@@ -176,7 +176,7 @@ async def test_another_server_in_the_kubeconfig_is_listed(
 ) -> None:
     pacing = dataclasses.replace(FAST, session_seconds=0.0)
     async with reading(kubernetes_cluster(config), pacing) as said, serving() as other:
-        await said.until_live()
+        await said.until_watching(fake)
         # Its versions reach past ours: a watch from ours would mix the two.
         other.version = fake.version
         other.put("services", service("elsewhere"))
@@ -202,7 +202,7 @@ async def test_after_the_ordinary_end_of_a_watch_nothing_is_listed_again(
     fake: FakeApi, config: Path
 ) -> None:
     async with reading(kubernetes_cluster(config)) as said:
-        await said.until_live()
+        await said.until_watching(fake)
         fake.put("services", service("api", 30081))
         await said.until_services("api", "web")
         before = len(fake.seen)
@@ -217,7 +217,7 @@ async def test_after_the_ordinary_end_of_a_watch_nothing_is_listed_again(
 
 async def test_bookmarks_move_the_version_and_the_age(fake: FakeApi, config: Path) -> None:
     async with reading(kubernetes_cluster(config)) as said:
-        await said.until_live()
+        await said.until_watching(fake)
         fake.version += 500
         at = said.status.last_snapshot_at
         assert at is not None
@@ -282,7 +282,7 @@ async def test_an_old_session_gives_way_to_a_new_one_without_a_gap(
 ) -> None:
     pacing = dataclasses.replace(FAST, session_seconds=0.0)
     async with reading(kubernetes_cluster(config), pacing) as said:
-        await said.until_live()
+        await said.until_watching(fake)
         for round_ in range(5):
             fake.hang_up()
             fake.put("services", service(f"s{round_}", 30100 + round_))
@@ -301,7 +301,7 @@ async def test_a_token_replaced_on_disk_is_used_by_the_next_session(
     kubeconfig(config, fake.url, {"tokenFile": "token"})
     fake.token = "first"
     async with reading(kubernetes_cluster(config)) as said:
-        await said.until_live()
+        await said.until_watching(fake)
         fake.token = "second"
         fake.hang_up()
         await said.until_error("401 Unauthorized", str(config), "renew them")
@@ -325,7 +325,7 @@ async def test_any_number_of_changes_ends_with_what_a_list_shows(
 ) -> None:
     rng = random.Random(7)
     async with reading(kubernetes_cluster(config)) as said:
-        await said.until_live()
+        await said.until_watching(fake)
         names = [f"s{number}" for number in range(6)]
         for _ in range(200):
             name = rng.choice(names)
