@@ -11,11 +11,12 @@ from nplb.dataplane.kernel.guards import Guard, render_guard
 from nplb.dataplane.kernel.names import Names, identity
 from nplb.dataplane.kernel.ruleset import Chain, ElementSet, Ruleset
 from nplb.dataplane.kernel.seats import HASHED, seats_by_client, seats_in_turn
-from nplb.dataplane.kernel.serving import FAMILIES, FAMILY, canonical, family_of, serving
+from nplb.dataplane.kernel.serving import FAMILY, Row, canonical, family_of, rows_of, serve
 from nplb.dataplane.kernel.skeleton import CLIENT_ENTRIES, LISTEN_MAPS, skeleton
-from nplb.model.keys import FrontendKey, Protocol
-from nplb.model.plan import Backend, Frontend, Plan
+from nplb.model.keys import FrontendKey
+from nplb.model.plan import Frontend
 from nplb.model.reasons import Balance
+from nplb.model.relay import NoBackend
 
 # Any constant will do, so long as every edge has the same: "nplb".
 JHASH_SEED = 0x6E706C62
@@ -35,11 +36,6 @@ class Piece:
 def render(frontends: Iterable[Frontend]) -> Ruleset:
     """The whole table for these frontends."""
     return assemble(render_frontend(frontend) for frontend in frontends)
-
-
-def kernel_frontends(plan: Plan) -> tuple[Frontend, ...]:
-    """A plan's frontends whose protocol the kernel plane carries."""
-    return tuple(f for f in plan.frontends if f.key.protocol in (Protocol.TCP, Protocol.UDP))
 
 
 def assemble(pieces: Iterable[Piece]) -> Ruleset:
@@ -90,26 +86,25 @@ def render_frontend(frontend: Frontend) -> Piece:
     elements: list[tuple[str, str, str]] = []
     nodes: list[frozenset[str]] = []
     protocol = frontend.key.protocol.lower()
-    usable = serving(frontend)
-    for number in FAMILIES:
-        listen = [a for a in frontend.listen if family_of(a.ip) == number]
-        if not listen:
-            continue
+    rows = rows_of(frontend)
+    families = {family_of(address.ip) for address in frontend.listen}
+    for number in sorted(families):
         names = Names(identity(frontend.key), number)
-        everyone = _of_family(frontend.backends, number)
-        chosen = _of_family(usable, number)
-        guard = render_guard(frontend, names, bool(chosen))
-        for address in listen:
+        layout = _layout_of(frontend, rows, number)
+        guard = render_guard(frontend, names, bool(layout.seats))
+        for address in frontend.listen:
+            if family_of(address.ip) != number:
+                continue
             where, key = _listen_key(address.ip, address.port, protocol, number)
             elements.append((f"{where}{number}", key, f"goto {names.chain}"))
             if guard is not None:
                 elements.append((f"guard-{where}{number}", key, f"goto {names.guard}"))
         if guard is not None:
             _add_guard(guard, sets, chains, counters)
-        sets += _maps(frontend, names, everyone, chosen)
-        chains += _chains(frontend, names, chosen)
-        elements += _backend_elements(frontend, names, everyone)
-        nodes.append(_addresses(tuple(b.key.address.ip for b in everyone)))
+        sets += _maps(frontend, names, layout)
+        chains += _chains(frontend, names, len(layout.seats))
+        elements += _backend_elements(frontend, names)
+        nodes.append(layout.nodes)
     return Piece(
         sets=tuple(sets),
         chains=tuple(chains),
@@ -127,14 +122,53 @@ def _add_guard(
     counters.update(guard.counters)
 
 
-def _of_family(backends: tuple[Backend, ...], number: int) -> tuple[Backend, ...]:
-    six = number == 6
-    return tuple(b for b in backends if (":" in b.key.address.ip) is six)
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """One family's backends: the elements of their table, and all their addresses."""
+
+    seats: Mapping[str, str]
+    nodes: frozenset[str]
+
+
+def _layout_of(frontend: Frontend, rows: tuple[Row, ...], number: int) -> _Layout:
+    options = frontend.relay
+    hashed = frontend.balance in HASHED
+    return _layout(
+        rows,
+        number,
+        options.no_backend is NoBackend.FAIL_OPEN,
+        options.spill_below,
+        frontend.balance if hashed else Balance.ROUND_ROBIN,
+        # The relay's tables are made of addresses with their ports.
+        frontend.node_port if hashed else 0,
+    )
 
 
 @lru_cache(maxsize=1024)
-def _addresses(ips: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(canonical(ip) for ip in ips)
+def _layout(
+    rows: tuple[Row, ...],
+    number: int,
+    fail_open: bool,
+    spill_below: float,
+    balance: Balance,
+    port: int,
+) -> _Layout:
+    """The same object for the same backends, however many frontends have them."""
+    chosen = serve(rows, fail_open=fail_open, spill_below=spill_below)
+    mine = [
+        (canonical(ip), weight, serves)
+        for (ip, weight, _, _), serves in zip(rows, chosen, strict=True)
+        if family_of(ip) == number
+    ]
+    nodes = frozenset(ip for ip, _, _ in mine)
+    if balance not in HASHED:
+        seated = seats_in_turn(tuple(mine))
+        return _Layout({str(seat): ip for seat, ip in enumerate(seated)}, nodes)
+    served = [(ip, weight) for ip, weight, serves in mine if serves]
+    if not served:
+        return _Layout({}, nodes)
+    table = seats_by_client(balance, tuple((f"{ip}:{port}", weight) for ip, weight in served))
+    return _Layout({str(place): served[at][0] for place, at in enumerate(table)}, nodes)
 
 
 def _listen_key(ip: str, port: int, protocol: str, number: int) -> tuple[str, str]:
@@ -145,12 +179,7 @@ def _listen_key(ip: str, port: int, protocol: str, number: int) -> tuple[str, st
     return exact, f"{canonical(ip)} . {protocol} . {port}"
 
 
-def _maps(
-    frontend: Frontend,
-    names: Names,
-    everyone: tuple[Backend, ...],
-    chosen: tuple[Backend, ...],
-) -> list[ElementSet]:
+def _maps(frontend: Frontend, names: Names, layout: _Layout) -> list[ElementSet]:
     family = FAMILY[names.family]
     maps = [
         ElementSet(
@@ -160,7 +189,7 @@ def _maps(
             key="numgen inc mod 2",
             data=f"{family.ip} daddr",
             typeof=True,
-            elements=_seat_elements(frontend, everyone, chosen),
+            elements=layout.seats,
         )
     ]
     if frontend.relay.affinity_seconds:
@@ -176,41 +205,12 @@ def _maps(
     return maps
 
 
-def _seat_elements(
-    frontend: Frontend, everyone: tuple[Backend, ...], chosen: tuple[Backend, ...]
-) -> Mapping[str, str]:
-    if frontend.balance in HASHED:
-        named = tuple((f"{b.key.address.ip}:{b.key.address.port}", b.weight) for b in chosen)
-        return _hashed_elements(frontend.balance, named, tuple(b.key.address.ip for b in chosen))
-    active = {b.key.node for b in chosen}
-    return _drawn_elements(
-        tuple((b.key.address.ip, b.weight, b.key.node in active) for b in everyone)
-    )
-
-
-@lru_cache(maxsize=1024)
-def _drawn_elements(backends: tuple[tuple[str, int, bool], ...]) -> Mapping[str, str]:
-    """The same object for the same backends, however many frontends have them."""
-    return {str(seat): canonical(ip) for seat, ip in enumerate(seats_in_turn(backends))}
-
-
-@lru_cache(maxsize=256)
-def _hashed_elements(
-    balance: Balance, named: tuple[tuple[str, int], ...], ips: tuple[str, ...]
-) -> Mapping[str, str]:
-    if not named:
-        return {}
-    texts = [canonical(ip) for ip in ips]
-    return {str(place): texts[index] for place, index in enumerate(seats_by_client(balance, named))}
-
-
-def _chains(frontend: Frontend, names: Names, chosen: tuple[Backend, ...]) -> list[Chain]:
+def _chains(frontend: Frontend, names: Names, seats: int) -> list[Chain]:
     family = FAMILY[names.family]
     protocol = frontend.key.protocol.lower()
     rules: list[str] = []
     chains: list[Chain] = []
     port = frontend.node_port
-    seats = len(_seat_elements(frontend, _of_family(frontend.backends, names.family), chosen))
     dnat = f"meta l4proto {protocol} dnat {family.ip} to"
     affinity = frontend.relay.affinity_seconds
     if affinity:
@@ -232,15 +232,15 @@ def _chains(frontend: Frontend, names: Names, chosen: tuple[Backend, ...]) -> li
     return [Chain(name=names.chain, rules=tuple(rules)), *chains]
 
 
-def _backend_elements(
-    frontend: Frontend, names: Names, everyone: tuple[Backend, ...]
-) -> list[tuple[str, str, str]]:
+def _backend_elements(frontend: Frontend, names: Names) -> list[tuple[str, str, str]]:
     """What the shared maps say of this frontend's backends."""
     protocol = frontend.key.protocol.lower()
     elements = [("node-ports", f"{protocol} . {frontend.node_port}", "")]
     affinity, kept = bool(frontend.relay.affinity_seconds), not frontend.kernel.masquerade
     if affinity or kept:
-        for backend in everyone:
+        for backend in frontend.backends:
+            if family_of(backend.key.address.ip) != names.family:
+                continue
             ip = canonical(backend.key.address.ip)
             key = f"{ip} . {protocol} . {backend.key.address.port}"
             if affinity:

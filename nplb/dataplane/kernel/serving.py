@@ -4,7 +4,6 @@ import socket
 from dataclasses import dataclass
 from functools import lru_cache
 
-from nplb.model.keys import Protocol
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendState
 from nplb.model.relay import NoBackend
@@ -41,25 +40,39 @@ def canonical(ip: str) -> str:
     return socket.inet_ntop(kind, socket.inet_pton(kind, ip))
 
 
-def serving(frontend: Frontend) -> tuple[Backend, ...]:
-    """The backends that get new connections, of both families.
+# What matters of a backend here: its address, weight, state and tier. Frontends with the same
+# nodes have equal rows, so that what follows from them is worked out once.
+Row = tuple[str, int, BackendState, int]
 
-    Tier 0 alone serves while enough of it is active. With `no_backend: fail_open` those that
-    are down are tried where none is active.
+
+def rows_of(frontend: Frontend) -> tuple[Row, ...]:
+    """A frontend's backends as rows, in their order."""
+    return tuple([(b.key.address.ip, b.weight, b.state, b.tier) for b in frontend.backends])
+
+
+def serve(rows: tuple[Row, ...], *, fail_open: bool, spill_below: float) -> tuple[bool, ...]:
+    """Which rows get new connections.
+
+    Tier 0 alone serves while enough of it is active. With `fail_open` those that are down are
+    tried where none is active.
     """
-    active = frontend.active
-    if not active:
-        if frontend.relay.no_backend is NoBackend.FAIL_OPEN:
-            return tuple(b for b in frontend.backends if b.state is BackendState.DOWN)
-        return ()
-    if any(backend.tier for backend in active):
-        near = [b for b in frontend.backends if not b.tier]
-        usable = tuple(b for b in active if not b.tier)
-        if usable and len(usable) >= frontend.relay.spill_below * len(near):
-            return usable
-    return active
+    active = [state is BackendState.ACTIVE for _, _, state, _ in rows]
+    if not any(active):
+        return tuple(fail_open and state is BackendState.DOWN for _, _, state, _ in rows)
+    near = [not tier for _, _, _, tier in rows]
+    if not all(near):
+        usable = [one and other for one, other in zip(active, near, strict=True)]
+        if any(usable) and sum(usable) >= spill_below * sum(near):
+            return tuple(usable)
+    return tuple(active)
 
 
-def carries(frontend: Frontend) -> bool:
-    """Whether the kernel plane has a protocol's words for it at all."""
-    return frontend.key.protocol in (Protocol.TCP, Protocol.UDP)
+def serving(frontend: Frontend) -> tuple[Backend, ...]:
+    """The backends that get new connections, of both families."""
+    options = frontend.relay
+    chosen = serve(
+        rows_of(frontend),
+        fail_open=options.no_backend is NoBackend.FAIL_OPEN,
+        spill_below=options.spill_below,
+    )
+    return tuple(b for b, serves in zip(frontend.backends, chosen, strict=True) if serves)

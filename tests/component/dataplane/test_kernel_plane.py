@@ -64,7 +64,7 @@ async def test_in_turn_is_exact(world: Site, plane: KernelPlane) -> None:
 
 
 @pytest.mark.parametrize(
-    "balance", [Balance.RANDOM_TWO_CHOICES, Balance.SOURCE_HASH, Balance.MAGLEV]
+    "balance", [Balance.RANDOM, Balance.SOURCE_HASH, Balance.MAGLEV]
 )
 async def test_every_method_gives_a_backend(
     world: Site, plane: KernelPlane, balance: Balance
@@ -72,7 +72,7 @@ async def test_every_method_gives_a_backend(
     await plane.apply(a_plan(a_frontend(balance=balance)))
     seen = await served(world, 6)
     assert sum(seen.values()) == 6
-    if balance is not Balance.RANDOM_TWO_CHOICES:
+    if balance is not Balance.RANDOM:
         assert len(seen) == 1  # one client, one backend
 
 
