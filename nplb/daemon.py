@@ -64,6 +64,7 @@ class Daemon:
         self._prober = Prober(publish=self._inputs.verdicts.set, rng=self._rng, now=time.time)
         self._relay = RelayPlane(
             workers=self._settings.workers,
+            max_connections=self._settings.max_connections,
             on_failure=self._prober.report,  # a connect that failed is probed at once
             on_decision=self._record,
         )

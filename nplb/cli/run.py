@@ -1,11 +1,14 @@
 """`nplb run`: run the balancer in the foreground, as a service manager or a container does."""
 
 import asyncio
+import logging
 from pathlib import Path
 
 import click
 
 from nplb.cli.options import find_config, optional_config_option, set_option
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -29,7 +32,7 @@ def command(flush: bool, config: Path | None, overrides: dict[str, str]) -> None
 
         delete_rules()
         return
-    from nplb.config import load_settings
+    from nplb.config.load import load_configuration
     from nplb.daemon import run_daemon
     from nplb.model.settings import Settings
     from nplb.observe.logs import set_up_logging
@@ -37,7 +40,10 @@ def command(flush: bool, config: Path | None, overrides: dict[str, str]) -> None
     place = find_config(config)
 
     def load() -> Settings:
-        return load_settings(place, overrides=overrides)
+        configuration = load_configuration(place, overrides=overrides)
+        for warning in configuration.warnings:
+            log.warning("%s", warning)
+        return configuration.settings
 
-    set_up_logging(load().log)
+    set_up_logging(load_configuration(place, overrides=overrides).settings.log)
     raise SystemExit(asyncio.run(run_daemon(place, load)))

@@ -95,6 +95,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         plane=edge.plane,
         kernel=kernel,
         workers=usable_cpus() if edge.workers is None else edge.workers,
+        zone=edge.zone or "",
         admin=AdminSettings(listen=edge.admin.listen),
         log=LogSettings(level=str(edge.log.level), format=str(edge.log.format)),
         shutdown=ShutdownSettings(

@@ -236,6 +236,11 @@ class EdgeSection(ConnectionKeys):
         "How many relay processes there are. `auto`: one for each CPU that nplb may use.",
         shown="auto",
     )
+    zone: Maybe[Text] = key(
+        None,
+        "The edge's own zone. Nodes with the same topology.kubernetes.io/zone are preferred; see "
+        "`spill_below`.",
+    )
     admin: AdminSection = section(AdminSection)
     log: LogSection = section(LogSection)
     shutdown: ShutdownSection = section(ShutdownSection)

@@ -1,7 +1,7 @@
 """The ledgers of the clusters and of the edge, kept with every pass, and what they find."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
@@ -15,6 +15,7 @@ from nplb.model.plan import Plan
 from nplb.model.reasons import SkipReason
 from nplb.model.settings import ClusterSettings, EdgePort, Settings
 from nplb.observe.hostports import ephemeral_ports, host_listeners
+from nplb.policy.nodes import WEIGHT_ANNOTATION, node_weight
 
 # Looking through every process for a port's owner is dear where there are many.
 LOOK_SECONDS = 5.0
@@ -46,6 +47,7 @@ class Books:
         """Take in the result of a pass. Returns every finding that there is now."""
         self.ledgers = tuple(self._clusters(settings, snapshots, now))
         found = [finding for view in self.ledgers for finding in view.findings]
+        found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
         ephemeral = ephemeral_ports()
         overlap = ephemeral_finding(ephemeral, _listened(settings), now)
@@ -109,6 +111,24 @@ class Books:
         found = dict(strangers(wanted, self._others, self._own_pids()))
         unknown = {a: HostPortView(address=a.ip, port=a.port) for a in wanted if a not in found}
         return in_use_findings(wanted, sorted({**found, **unknown}.items()), now)
+
+
+def _weights(snapshot: Snapshot, now: float) -> Iterator[Finding]:
+    """Weight annotations that can't be read."""
+    for node in snapshot.nodes:
+        try:
+            node_weight(node)
+        except ValueError as error:
+            yield Finding(
+                kind=FindingKind.ANNOTATION_REFUSED,
+                severity=Severity.WARNING,
+                cluster=snapshot.cluster,
+                subject=f"node/{node.name}",
+                text=f"Node {node.name}: {error}; its weight is 1",
+                remedy="kubectl annotate --overwrite node "
+                f"{node.name} {WEIGHT_ANNOTATION}=NUMBER, or {WEIGHT_ANNOTATION}- to remove it",
+                since=now,
+            )
 
 
 def _wanted(plan: Plan) -> dict[Address, FrontendKey]:

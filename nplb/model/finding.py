@@ -26,6 +26,8 @@ class FindingKind(StrEnum):
     EDGE_PORT_CONFLICT = "edge_port_conflict"
     EDGE_PORT_IN_USE = "edge_port_in_use"
     EPHEMERAL_OVERLAP = "ephemeral_overlap"
+    # what a cluster's objects ask for
+    ANNOTATION_REFUSED = "annotation_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

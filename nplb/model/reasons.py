@@ -27,10 +27,10 @@ class BackendReason(StrEnum):
     NODE_NOT_SELECTED = "node_not_selected"  # the configured node selector leaves it out
     MANUAL_DRAIN = "manual_drain"  # `nplb drain`
     LOCAL_TERMINATING = "local_terminating"  # only terminating endpoints left on the node
-    NO_LOCAL_ENDPOINT = "no_local_endpoint"  # externalTrafficPolicy Local and no pod here
     NO_ADDRESS = "no_address"  # no address of a wanted type and family
     ADDRESS_CHANGED = "address_changed"  # the node answers at another address now
     # down
+    NO_LOCAL_ENDPOINT = "no_local_endpoint"  # externalTrafficPolicy Local and no pod here
     PROBING = "probing"  # its first probe has not ended yet
     REFUSED = "refused"  # a connect was refused
     TIMEOUT = "timeout"  # nothing answered in time
@@ -58,7 +58,7 @@ class SkipReason(StrEnum):
     EDGE_PORT_TAKEN = "edge_port_taken"  # another service's frontend has that address and port
     OTHER_CLASS = "other_class"  # loadBalancerClass is not ours
     SERVICE_DELETING = "service_deleting"  # the Service has a deletion timestamp
-    IP_FAMILY = "ip_family"  # no listen address of the Service's family
+    SOURCE_RANGES = "source_ranges"  # loadBalancerSourceRanges can't be read
 
 
 class EndReason(StrEnum):

@@ -131,8 +131,8 @@ class ShutdownSettings:
 class Settings:
     """The whole configuration. `workers` is the number of relay processes,
     `max_connections` how many connections all of them may have open (0: as many as they have
-    descriptors for). `state_dir` holds
-    what must outlive a restart (ledgers of manifests); None keeps nothing."""
+    descriptors for). `zone` is the edge's own, whose nodes are preferred; empty prefers none.
+    `state_dir` holds what must outlive a restart (ledgers of manifests); None keeps nothing."""
 
     clusters: tuple[ClusterSettings, ...]
     listen: ListenSettings = ListenSettings()
@@ -146,6 +146,7 @@ class Settings:
     plane: PlaneKind = PlaneKind.RELAY
     kernel: KernelOptions = KernelOptions()
     workers: int = 1
+    zone: str = ""
     admin: AdminSettings = AdminSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from nplb.alloc.edge import EdgeClaim, resolve_edge_ports
 from nplb.model.cluster import (
@@ -26,14 +27,16 @@ from nplb.model.settings import (
     Settings,
 )
 from nplb.model.verdict import ProbeTarget, Verdict
-from nplb.plan.overrides import overrides_for
+from nplb.plan.overrides import overrides_for, service_options
 from nplb.policy.nodes import (
     Exclusion,
     count_endpoints,
     node_exclusion,
     node_ip,
+    node_weight,
     service_exclusion,
 )
+from nplb.policy.ranges import Ranges
 from nplb.policy.selectors import parse_selector
 
 # Which protocols a plane carries.
@@ -44,6 +47,7 @@ _CARRIES = {
 
 # Which reason a probe's cause gives to a backend that is down.
 _DOWN_REASONS = {
+    Cause.CONNECTED: BackendReason.PROBING,  # on its way up, after `rise` probes
     Cause.REFUSED: BackendReason.REFUSED,
     Cause.TIMEOUT: BackendReason.TIMEOUT,
     Cause.UNREACHABLE: BackendReason.UNREACHABLE,
@@ -94,7 +98,9 @@ def make_plan(
         cluster = candidate.cluster
         view = views.get(cluster.name)
         if view is None:
-            view = views[cluster.name] = _ClusterView.of(cluster, snapshots[cluster.name])
+            view = views[cluster.name] = _ClusterView.of(
+                cluster, snapshots[cluster.name], settings.zone
+            )
         frontend, probed, empty = _frontend(
             settings, candidate, view, verdicts, before.get(candidate.key), now
         )
@@ -126,8 +132,15 @@ class _Candidate:
     override: FrontendSettings
 
 
-# A node, its address for a Service (None: none is usable), and why no Service may use it.
-_Row = tuple[Node, str | None, Exclusion | None]
+class _Row(NamedTuple):
+    """A node as every Service sees it. `ip` None: no address is usable; `out`: why no Service
+    may use it."""
+
+    node: Node
+    ip: str | None
+    out: Exclusion | None
+    weight: int
+    tier: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,26 +148,36 @@ class _ClusterView:
     """What every Service of one cluster needs to know of it, computed once a pass."""
 
     cluster: ClusterSettings
+    zone: str
     nodes: tuple[tuple[Node, Exclusion | None], ...]
     slices: Mapping[tuple[str, str], Sequence[EndpointSlice]]
     _rows: dict[tuple[str, ...], list[_Row]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cluster: ClusterSettings, snapshot: Snapshot) -> "_ClusterView":
+    def of(cls, cluster: ClusterSettings, snapshot: Snapshot, zone: str) -> "_ClusterView":
         selector = parse_selector(cluster.node_selector)
         slices: dict[tuple[str, str], list[EndpointSlice]] = {}
         for piece in snapshot.slices:
             slices.setdefault((piece.namespace, piece.service), []).append(piece)
         ordered = sorted(snapshot.nodes, key=lambda node: node.name)
         nodes = tuple((node, node_exclusion(node, selector)) for node in ordered)
-        return cls(cluster=cluster, nodes=nodes, slices=slices)
+        return cls(cluster=cluster, zone=zone, nodes=nodes, slices=slices)
 
     def rows(self, families: tuple[str, ...]) -> list[_Row]:
         """Every node with its address for Services of these families, and why it is out."""
         rows = self._rows.get(families)
         if rows is None:
             types = self.cluster.node_address
-            rows = [(node, node_ip(node, types, families), out) for node, out in self.nodes]
+            rows = [
+                _Row(
+                    node,
+                    node_ip(node, types, families),
+                    out,
+                    _weight(node),
+                    0 if self.zone in ("", node.zone) else 1,
+                )
+                for node, out in self.nodes
+            ]
             self._rows[families] = rows
         return rows
 
@@ -206,6 +229,11 @@ def _skip(
         wanted = cluster.load_balancer_class
         detail = f"loadBalancerClass is {service.load_balancer_class}, not {wanted}"
         return SkipReason.OTHER_CLASS, detail
+    try:
+        Ranges(service.source_ranges)
+    except ValueError as error:
+        # Rather nobody than everybody.
+        return SkipReason.SOURCE_RANGES, f"loadBalancerSourceRanges: {error}"
     if port.protocol not in _CARRIES[plane]:
         carried = " and ".join(_CARRIES[plane])
         detail = f"the {plane} plane carries {carried}, this port is {port.protocol}"
@@ -242,7 +270,7 @@ def _frontend(
     backends: list[Backend] = []
     left_out: list[LeftOut] = []
     targets: list[Address] = []
-    for node, ip, node_out in view.rows(service.ip_families):
+    for node, ip, node_out, weight, tier in view.rows(service.ip_families):
         if ip is None:
             left_out.append(_no_address(node, candidate))
             continue
@@ -251,11 +279,14 @@ def _frontend(
             key = before.key
         else:
             before, key = None, BackendKey(candidate.key, node.name, Address(ip, port))
-        out, weight = node_out, 1
+        out = node_out
         if out is None and local:
-            out, weight = service_exclusion(service, node, endpoints)
+            out, held = service_exclusion(service, node, endpoints)
+            weight *= held
         if out is not None:
-            state, reason, detail = BackendState.DRAINING, out.reason, out.detail
+            nothing_there = out.reason is BackendReason.NO_LOCAL_ENDPOINT
+            state = BackendState.DOWN if nothing_there else BackendState.DRAINING
+            reason, detail = out.reason, out.detail
         else:
             if probed:
                 targets.append(key.address)
@@ -263,13 +294,21 @@ def _frontend(
                 probed, health.initial, verdicts.get(key.address), endpoints.empty
             )
         if before is not None and (state is before.state and reason is before.reason):
-            if detail == before.detail and weight == before.weight:
+            if (detail, weight, tier) == (before.detail, before.weight, before.tier):
                 backends.append(before)
             else:
-                backends.append(replace(before, detail=detail, weight=weight))
+                backends.append(replace(before, detail=detail, weight=weight, tier=tier))
             continue
         backends.append(
-            Backend(key=key, state=state, reason=reason, detail=detail, weight=weight, since=now)
+            Backend(
+                key=key,
+                state=state,
+                reason=reason,
+                detail=detail,
+                weight=weight,
+                tier=tier,
+                since=now,
+            )
         )
     frontend = Frontend(
         key=candidate.key,
@@ -279,7 +318,7 @@ def _frontend(
         balance=_balance(settings, override),
         timeouts=override.timeouts or settings.timeouts,
         connect_attempts=override.connect_attempts or settings.connect_attempts,
-        relay=override.relay or settings.relay,
+        relay=service_options(override.relay or settings.relay, service),
         plane=override.plane or settings.plane,
         kernel=override.kernel or settings.kernel,
         backends=tuple(backends),
@@ -288,6 +327,14 @@ def _frontend(
     if previous == frontend:
         return previous, targets, endpoints.empty
     return frontend, targets, endpoints.empty
+
+
+def _weight(node: Node) -> int:
+    """A wrong annotation is a finding (control.books), and counts as none."""
+    try:
+        return node_weight(node)
+    except ValueError:
+        return 1
 
 
 def _balance(settings: Settings, override: FrontendSettings) -> Balance:

@@ -1,8 +1,11 @@
 """Which overrides of the configuration apply to one port of one Service."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from nplb.model.cluster import Service, ServicePort
+from nplb.model.relay import RelayOptions
 from nplb.model.settings import FrontendSettings
 
 _FIELDS = ("listen", "balance", "timeouts", "connect_attempts", "relay", "plane", "kernel")
@@ -21,6 +24,17 @@ def overrides_for(
         for name in _FIELDS
     }
     return FrontendSettings(service=merged.service, **fields)
+
+
+def service_options(options: RelayOptions, service: Service) -> RelayOptions:
+    """The options with what the Service itself asks for, where the file says nothing of it:
+    `sessionAffinity: ClientIP` with its timeout, and `loadBalancerSourceRanges`."""
+    changes: dict[str, Any] = {}
+    if service.affinity_seconds is not None and not options.affinity_seconds:
+        changes["affinity_seconds"] = service.affinity_seconds
+    if service.source_ranges and not options.source_ranges:
+        changes["source_ranges"] = tuple(text.strip() for text in service.source_ranges)
+    return replace(options, **changes) if changes else options
 
 
 def _names(override: FrontendSettings, service: Service, port: ServicePort) -> bool:

@@ -162,5 +162,5 @@ SKIP_REASONS: dict[SkipReason, str] = {
     SkipReason.EDGE_PORT_TAKEN: "Another frontend has that address and port on the edge.",
     SkipReason.OTHER_CLASS: "The Service's loadBalancerClass is another one's.",
     SkipReason.SERVICE_DELETING: "The Service is being deleted.",
-    SkipReason.IP_FAMILY: "The edge listens on no address of the Service's family.",
+    SkipReason.SOURCE_RANGES: "Its loadBalancerSourceRanges can't be read; nobody is let in.",
 }

@@ -16,6 +16,8 @@ from nplb.policy.selectors import Selector
 
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 AUTOSCALER_TAINT = "ToBeDeletedByClusterAutoscaler"
+WEIGHT_ANNOTATION = "nplb.io/weight"
+MAX_WEIGHT = 256
 
 # strconv.ParseBool, which the service controller reads the label with.
 _FALSE_WORDS = frozenset({"0", "f", "F", "false", "FALSE", "False"})
@@ -70,6 +72,17 @@ def node_ip(node: Node, types: Sequence[str], families: Sequence[str]) -> str | 
     return None
 
 
+def node_weight(node: Node) -> int:
+    """The node's weight by its annotation, 1 without one. Raises ValueError, saying what is
+    wrong, for one that is no whole number from 1 to 256."""
+    text = node.annotations.get(WEIGHT_ANNOTATION)
+    if text is None:
+        return 1
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WEIGHT):
+        raise ValueError(f"{WEIGHT_ANNOTATION} is {text!r}, not a whole number from 1 to 256")
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEndpoints:
     """How many distinct endpoint addresses of a Service a node holds, by condition."""
@@ -117,7 +130,7 @@ def service_exclusion(
     """Why this Service may not use this node (or None), and the node's weight for it.
 
     With `externalTrafficPolicy: Local` a node without local endpoints drops what it gets, so
-    it is left out; the others weigh as many as they hold. A node whose last endpoints are
+    it is down; the others weigh as many as they hold. A node whose last endpoints are
     terminating still forwards to them, and drains.
     """
     if service.external_traffic_policy is not TrafficPolicy.LOCAL or not endpoints.known:

@@ -49,7 +49,7 @@ def test_the_example_has_every_key() -> None:
 
 def test_the_example_is_valid_and_shows_the_defaults() -> None:
     settings = load_settings(EXAMPLE, env={})
-    settings = replace(settings, clusters=(), frontends=(), state_dir=None, workers=1)
+    settings = replace(settings, clusters=(), frontends=(), state_dir=None, workers=1, zone="")
     assert settings == Settings(clusters=())
 
 

@@ -19,7 +19,7 @@ from nplb.model.settings import (
 )
 from nplb.model.verdict import Verdict
 from nplb.plan.make import make_plan
-from nplb.policy.nodes import AUTOSCALER_TAINT
+from nplb.policy.nodes import AUTOSCALER_TAINT, WEIGHT_ANNOTATION
 from tests.support.builders import (
     a_cluster,
     a_node,
@@ -297,3 +297,49 @@ def test_options_of_connections_are_those_of_the_port_or_the_general_ones() -> N
     http, https = make_plan(settings, {"prod": snapshot}, {}, Plan(), 0.0).frontends
     assert (http.relay, https.relay) == (general, own)
     assert (http.balance, https.balance) == (Balance.FIRST, Balance.FIRST)
+
+
+def test_weights_by_annotation_times_local_endpoints() -> None:
+    heavy = replace(a_node(1), annotations={WEIGHT_ANNOTATION: "5"})
+    wrong = replace(a_node(2), annotations={WEIGHT_ANNOTATION: "heavy"})
+    slices = [
+        a_slice(an_endpoint(1, "10.1.0.1"), an_endpoint(1, "10.1.0.2"), an_endpoint(2, "10.1.0.3"))
+    ]
+    plan = plan_of(
+        a_snapshot([a_service(policy=TrafficPolicy.LOCAL)], [heavy, wrong], slices),
+        verdicts=[a_verdict("192.0.2.1"), a_verdict("192.0.2.2")],
+    )
+    assert [b.weight for b in plan.frontends[0].backends] == [10, 1]
+
+
+def test_nodes_of_the_edges_zone_are_preferred() -> None:
+    zone = "topology.kubernetes.io/zone"
+    nodes = [a_node(1, labels={zone: "a"}), a_node(2, labels={zone: "b"}), a_node(3)]
+    plan = plan_of(a_snapshot([a_service()], nodes), settings=replace(SETTINGS, zone="b"))
+    assert [b.tier for b in plan.frontends[0].backends] == [1, 0, 1]
+    plan = plan_of(a_snapshot([a_service()], nodes))
+    assert [b.tier for b in plan.frontends[0].backends] == [0, 0, 0]
+
+
+def test_what_the_service_asks_for_holds_unless_the_file_says_otherwise() -> None:
+    service = replace(
+        a_service(type=ServiceType.LOAD_BALANCER),
+        affinity_seconds=600,
+        source_ranges=("10.0.0.0/8 ", "192.0.2.0/24"),
+    )
+    snapshot = a_snapshot([service], [a_node(1)])
+    (frontend,) = plan_of(snapshot).frontends
+    assert frontend.relay.affinity_seconds == 600
+    assert frontend.relay.source_ranges == ("10.0.0.0/8", "192.0.2.0/24")
+    options = RelayOptions(affinity_seconds=5, source_ranges=("127.0.0.0/8",))
+    (frontend,) = plan_of(snapshot, settings=replace(SETTINGS, relay=options)).frontends
+    assert frontend.relay == options
+
+
+def test_source_ranges_that_cant_be_read_let_nobody_in() -> None:
+    service = replace(a_service(), source_ranges=("10.0.0.0/8", "everybody"))
+    plan = plan_of(a_snapshot([service], [a_node(1)]))
+    assert plan.frontends == ()
+    (skipped,) = plan.skipped
+    assert skipped.reason is SkipReason.SOURCE_RANGES
+    assert "everybody" in skipped.detail
