@@ -4,6 +4,7 @@ python -m tests.bench.bench_kernel_apply [FRONTENDS] [BACKENDS]. As root. Prints
 """
 
 import asyncio
+import os
 import statistics
 import sys
 import time
@@ -25,34 +26,36 @@ async def measure(frontends: int, backends: int) -> None:
     down = [with_state(frontend, backends // 2, BackendState.DOWN) for frontend in whole]
     single = [with_state(whole[0], 1, BackendState.DOWN), *whole[1:]]
     plane = KernelPlane(now=lambda: 0.0)
-    print(f"{frontends} frontends of {backends} backends")
-    print(f"  first apply                {await seconds(plane, whole):7.3f} s")
-    print(f"  the same plan again        {await seconds(plane, whole):7.3f} s")
+    print(f"{frontends} frontends of {backends} backends; cpu is nplb's and nft's together")
+    show("first apply", [await cost(plane, whole)])
+    show("the same plan again", [await cost(plane, whole)])
     for name, changed in (("one node, all frontends", down), ("one backend", single)):
-        times = []
+        costs = []
         for _ in range(5):
-            times.append(await seconds(plane, changed))
-            times.append(await seconds(plane, whole))
-        print(
-            f"  {name:<26} {statistics.median(times):7.3f} s median, "
-            f"{min(times):.3f} to {max(times):.3f}"
-        )
-    fresh = KernelPlane(now=lambda: 0.0)
-    print(f"  taken over by a new process {await seconds(fresh, whole):6.3f} s")
+            costs += [await cost(plane, changed), await cost(plane, whole)]
+        show(name, costs)
+    show("taken over by a new process", [await cost(KernelPlane(now=lambda: 0.0), whole)])
 
 
-async def seconds(plane: KernelPlane, frontends: list[Frontend]) -> float:
-    """How long one plan takes."""
+async def cost(plane: KernelPlane, frontends: list[Frontend]) -> tuple[float, float]:
+    """Seconds that one plan takes, and seconds of CPU."""
     plan = a_plan(*frontends)
-    began = time.perf_counter()
+    before, began = sum(os.times()[:4]), time.perf_counter()
     await plane.apply(plan)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, sum(os.times()[:4]) - before
+
+
+def show(name: str, costs: list[tuple[float, float]]) -> None:
+    """One line: medians, and the quickest and slowest."""
+    times, cpu = [wall for wall, _ in costs], [used for _, used in costs]
+    line = f"  {name:<28} {statistics.median(times):7.3f} s, {statistics.median(cpu):6.3f} s cpu"
+    print(line if len(costs) == 1 else f"{line}  ({min(times):.3f} to {max(times):.3f} s)")
 
 
 def main() -> None:
     """Run in a namespace of its own."""
     numbers = [int(argument) for argument in sys.argv[1:3]]
-    frontends, backends = (*numbers, 2000, 100)[:2] if len(numbers) == 2 else (2000, 100)
+    frontends, backends = numbers if len(numbers) == 2 else (2000, 100)
     with namespaces("edge") as made, made["edge"].entered():
         asyncio.run(measure(frontends, backends))
 

@@ -77,7 +77,11 @@ class Leavers:
             self._gone.pop(each, None)
 
     def _note_gone(self, before: Frontend, after: Frontend | None, now: float) -> None:
-        left = {b.key for b in after.backends} if after is not None else set()
+        now_there = after.backends if after is not None else ()
+        pairs = zip(before.backends, now_there, strict=False)
+        if len(before.backends) <= len(now_there) and all(b.key is a.key for b, a in pairs):
+            return  # the usual case: a state has changed, and nobody has left
+        left = {b.key for b in now_there}
         for backend in before.backends:
             if backend.key in left:
                 continue

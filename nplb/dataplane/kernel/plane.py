@@ -259,8 +259,8 @@ class KernelPlane:
     async def _forget_stale_udp(self, frontends: list[Frontend]) -> None:
         """A UDP client that asked before its frontend was there has a tracked flow to nobody,
         which would go on past the rules for as long as it keeps asking."""
-        before = {a for f in self._frontends for a in f.listen if _is_udp(f)}
-        for address in sorted({a for f in frontends for a in f.listen if _is_udp(f)} - before):
+        before = {a for f in self._frontends if _is_udp(f) for a in f.listen}
+        for address in sorted({a for f in frontends if _is_udp(f) for a in f.listen} - before):
             wildcard = address.ip in ("0.0.0.0", "::")
             await asyncio.to_thread(
                 conntrack.forget_untranslated,
