@@ -128,6 +128,12 @@ class Replay:
             return self._same("uid", theirs, ours, path)
         if name == "resourceVersion":
             return self._compare_version(theirs, ours, path)
+        if name == "managedFields":
+            # Entries stand by time, and where the second turned is each run's own.
+            order = [(entry["operation"], entry["time"]) for entry in ours]
+            if order != sorted(order):
+                return [f"{path}: {order} is not in the order of operation and time"]
+            return self._compare(sorted(theirs, key=_owner), sorted(ours, key=_owner), path)
         if name in _PORTS:
             return self._compare_port(theirs, ours, path)
         if name == "continue":
@@ -228,6 +234,10 @@ def _fields(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for inner in value:
             yield from _fields(inner)
+
+
+def _owner(entry: dict[str, Any]) -> tuple[str, ...]:
+    return (entry["operation"], entry["manager"], entry["apiVersion"], entry.get("subresource", ""))
 
 
 def _token(text: str) -> Any:

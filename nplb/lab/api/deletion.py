@@ -14,6 +14,7 @@ from nplb.lab.api.store import JsonObject, Record, Store
 from nplb.lab.api.strategy import Strategy
 from nplb.lab.api.times import epoch, timestamp
 
+EVENT_TTL_SECONDS = 3600
 _KEPT_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 
 
@@ -64,6 +65,15 @@ class Deletion:
                 self.delete(one, options)
                 deleted.append(record.object)
         return deleted
+
+    def expire_events(self, now: float) -> None:
+        """Remove Events that are older than an hour (`--event-ttl`)."""
+        for record in self.store.records("events"):
+            written = epoch(record.object["metadata"].get("creationTimestamp"))
+            series = record.object.get("series") or {}
+            seen = epoch(series.get("lastObservedTime")) or written
+            if seen is not None and seen < now - EVENT_TTL_SECONDS:
+                self.store.remove("events", record)
 
     def expire_pods(self, now: float) -> float | None:
         """Remove pods whose grace period has ended, as their kubelet does at the latest.

@@ -1,6 +1,7 @@
 """One HTTP request: faults, authentication, authorization, the verb, and the answer's form."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
@@ -27,6 +28,8 @@ from nplb.lab.api.selectors import ObjectSelector, parse_selectors
 from nplb.lab.api.store import Store
 from nplb.lab.api.views import JSON, View, negotiate
 from nplb.lab.api.watch import StreamCut, Watch, WatchOptions, stream, watch_options
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 3 * 2**20
 
@@ -73,6 +76,12 @@ class Handler:
             return json_answer(refused.status, refused.code)
         except UnknownPath:
             return not_found()
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception as error:
+            log.exception("%s %s failed", request.method, request.path)
+            refused = errors.internal_error(f"{type(error).__name__}: {error}")
+            return json_answer(refused.status, refused.code)
 
     def add_aside(self, prefix: str, aside: Aside) -> None:
         """Hand requests below `prefix` on, past every fault: what ends faults must be reached

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 
 from aiohttp import web
 
@@ -36,9 +35,9 @@ class Listener:
         self.address = sock.getsockname()[:2]
         await self._listen(sock)
 
-    async def reopen(self, is_wanted: Callable[[], bool]) -> None:
-        """Listen again at the same address, as soon as it is free, if that is still wanted."""
-        while is_wanted() and self._listening is None:
+    async def reopen(self) -> None:
+        """Listen again at the same address, as soon as it is free."""
+        while self._listening is None:
             try:
                 await self._listen(_bound(*self.address))
             except HostError as error:

@@ -319,6 +319,7 @@ class ApiServer:
     async def _repair_ports(self) -> None:
         while True:
             self.repair.run_once()
+            self.operations.deletion.expire_events(time.time())
             await asyncio.sleep(self._repair_seconds)
 
     async def _expire_pods(self) -> None:
@@ -357,8 +358,12 @@ class ApiServer:
             self._reopening = self._tasks.spawn(self._reopen(self._listener), "reopen")
 
     async def _reopen(self, listener: Listener) -> None:
-        await self.faults.until_over(FaultKind.DOWN)
-        await listener.reopen(lambda: not self.faults.is_active(FaultKind.DOWN))
+        while True:
+            await self.faults.until_over(FaultKind.DOWN)
+            await listener.reopen()
+            if not self.faults.is_active(FaultKind.DOWN):
+                return
+            listener.close()  # it was told to go down again meanwhile
 
     def _on_restart(self) -> None:
         self.store.forget()
