@@ -7,7 +7,9 @@ formatted, and nothing is logged.
 
 loop        the epoll loop, the clock and its wheel of deadlines
 listener    accepts clients
-connection  a client, its backend, and the bytes between them
+connection  a client and its backend, from accept to end
+side        one socket of a connection, and the bytes that flow from it
+arrival     the PROXY header, and whether the client may come in
 pipes       a pool of pipes for splice
 frontend    frontends and backends: who is given a client, and who waits
 admission   which clients a frontend takes

@@ -15,9 +15,10 @@ from typing import Any
 
 from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
 from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
-from nplb.dataplane.relay.worker.connection import Connection, Side
+from nplb.dataplane.relay.worker.connection import Connection
 from nplb.dataplane.relay.worker.frontend import Backend, Frontend
 from nplb.dataplane.relay.worker.listener import Listener
+from nplb.dataplane.relay.worker.side import Side
 from nplb.dataplane.relay.worker.state import Worker
 from nplb.model.reasons import EndReason
 

@@ -1,38 +1,27 @@
 """A client, its backend, and the bytes between them.
 
-A connection has two sides. Each side is a socket and the state of the stream that flows
-*from* it: what was read from it and not yet written to its peer (`held`, or `piped` bytes in
-`pipe`), whether its end was read (`eof`) and passed on (`done`).
+A connection has two sides (`side.Side`). Each side is a socket and the state of the stream that
+flows *from* it: what was read from it and not yet written to its peer (`held`, or `piped` bytes
+in `pipe`), whether its end was read (`eof`) and passed on (`done`).
 
     HEADER ──► WAITING ──► CONNECTING ──► OPEN ──► CLOSED
     a PROXY     for a       the client's bytes stay in the kernel until a backend has
     header      backend     answered, so trying the next backend loses nothing
 
 Most connections begin at CONNECTING. Any state may be followed by CLOSED.
-
-Bytes are copied through one shared buffer. A stream whose peer does not keep up, or that
-fills the buffer, is bulk: its bytes then go through a pipe with splice, and are not copied.
-Events are edge-triggered, so a side is read until the kernel has no more, or until its turn
-is over (`TURN_BYTES`) and it asks for another one.
 """
 
-import os
 from _socket import (
     IPPROTO_IP,
-    IPPROTO_TCP,
-    MSG_PEEK,
-    SHUT_WR,
     SO_ERROR,
     SO_LINGER,
     SOL_SOCKET,
-    TCP_NODELAY,
     socket,
 )
 from errno import (
     EADDRNOTAVAIL,
     EAGAIN,
     ECONNREFUSED,
-    ECONNRESET,
     EHOSTDOWN,
     EHOSTUNREACH,
     EINPROGRESS,
@@ -41,7 +30,7 @@ from errno import (
     ENFILE,
     ETIMEDOUT,
 )
-from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
+from select import EPOLLOUT
 from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -56,15 +45,21 @@ from nplb.dataplane.relay.counters import (
     SOURCE_PORTS,
     TAKEN,
 )
-from nplb.dataplane.relay.proxy_header import (
-    V2_MAX,
-    HeaderError,
-    read_header,
-    write_v1,
-    write_v2,
-)
+from nplb.dataplane.relay.proxy_header import write_v1, write_v2
+from nplb.dataplane.relay.worker.arrival import read_proxy_header
 from nplb.dataplane.relay.worker.loop import TICK_SECONDS
-from nplb.dataplane.relay.worker.pipes import PIPE_BYTES
+from nplb.dataplane.relay.worker.side import (
+    BROKEN,
+    CLOSED,
+    CONNECTING,
+    HEADER,
+    INTEREST,
+    INTEREST_OUT,
+    OPEN,
+    READABLE,
+    WAITING,
+    Side,
+)
 from nplb.model.reasons import EndReason
 from nplb.policy.hashing import mix, text_hash
 
@@ -72,327 +67,14 @@ if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.frontend import Backend, Frontend
     from nplb.dataplane.relay.worker.state import Worker
 
-BUFFER_BYTES = 128 << 10
-BULK_BYTES = 64 << 10
-TURN_BYTES = 1 << 20
-# A bulk stream whose turns move less than this several times is bulk no longer.
-SMALL_TURN_BYTES = 16 << 10
-SMALL_TURNS = 4
-FLUSH_BYTES = 64 << 10
-
-READABLE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
-BROKEN = EPOLLHUP | EPOLLERR
-# Events with which a short read is no proof that there is no more: the system stops a read
-# before urgent data.
-UNSURE = EPOLLHUP | EPOLLERR | EPOLLPRI
-INTEREST = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET
-INTEREST_OUT = INTEREST | EPOLLOUT
-SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 RESET_ON_CLOSE = pack("ii", 1, 0)
 NO_SOURCE = (EMFILE, ENFILE, EADDRNOTAVAIL)
 # What a socket says when its other end stopped answering, rather than said that it is gone.
 LOST = (ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH)
-
-CONNECTING = 0
-OPEN = 1
-CLOSED = 2
-HEADER = 3
-WAITING = 4
-
 IP_BIND_ADDRESS_NO_PORT = 24
-HEADER_SECONDS = 3.0
 LONG = 1e17
 # A connection that has to end, and was silent this long, gets an orderly end.
 QUIET_SECONDS = 1.0
-
-_buffer = bytearray(BUFFER_BYTES)
-_view = memoryview(_buffer)
-
-
-class Side:
-    """One socket of a connection, and the stream that flows from it to its peer.
-
-    `count` is how many bytes of that stream its peer has taken, `flushed` how many of those
-    are in the counters. `armed` is whether the loop tells when it can be written to, `nodelay`
-    whether TCP_NODELAY is set: a client's socket has it from the listener, a backend's gets it
-    before its second write, since most short connections never come to that.
-    """
-
-    __slots__ = (
-        "armed",
-        "backend_cell",
-        "bulk",
-        "conn",
-        "count",
-        "done",
-        "eof",
-        "fd",
-        "flushed",
-        "frontend_cell",
-        "held",
-        "nodelay",
-        "peer",
-        "pipe",
-        "piped",
-        "ready",
-        "recv_into",
-        "send",
-        "small",
-        "sock",
-    )
-
-    peer: "Side"
-
-    def __init__(self, conn: "Connection", sock: socket, fd: int) -> None:
-        self.conn = conn
-        self.sock = sock
-        self.fd = fd
-        self.recv_into = sock.recv_into
-        self.send = sock.send
-        self.held: memoryview | None = None
-        self.pipe: tuple[int, int] | None = None
-        self.piped = 0
-        self.bulk = False
-        self.small = 0
-        self.eof = False
-        self.done = False
-        self.armed = False
-        self.nodelay = True
-        self.ready = 0
-        self.count = 0
-        self.flushed = 0
-        self.frontend_cell = 0
-        self.backend_cell = 0
-
-    def on_event(self, mask: int) -> None:
-        """Read what can be read, write what could not be written before."""
-        conn = self.conn
-        if conn.state != OPEN:
-            conn.on_early_event(self, mask)
-            return
-        if mask & READABLE:
-            if self.held is None and not self.piped:
-                if not self.eof:
-                    self.pump(mask)
-                elif mask & BROKEN:
-                    conn.check_broken(self)
-            elif mask & BROKEN:
-                conn.check_broken(self)
-        if mask & EPOLLOUT and conn.state == OPEN:
-            peer = self.peer
-            if peer.held is not None or peer.piped:
-                peer.pump(0)
-
-    def again(self) -> None:
-        """Another turn for a stream that used up its last one."""
-        if self.conn.state == OPEN and self.held is None and not self.piped and not self.eof:
-            self.pump(0)
-
-    def pump(self, mask: int) -> None:
-        """Move bytes to the peer until there are no more, or it takes no more.
-
-        `mask` is the event that says there is something to read. A short read is the proof
-        that there is no more, since more would be a new event; and that the end has come, when
-        the event told of one. With 0, or an unsure event, the stream is read until the system
-        says so itself.
-        """
-        conn = self.conn
-        peer = self.peer
-        conn.active = conn.loop.tick
-        if not peer.nodelay and self.count:
-            peer.no_delay()
-        if self.held is not None and not self._send_held():
-            return
-        if self.bulk:
-            self._splice()
-            return
-        while True:
-            try:
-                size = self.recv_into(_buffer)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                conn.broken(self, error.errno)
-                return
-            if not size:
-                self.eof = True
-                self._finish()
-                return
-            try:
-                sent = peer.send(_view[:size])
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                conn.write_failed(self, error.errno)
-                return
-            self.count += sent
-            if sent < size:
-                self.held = memoryview(bytes(_view[sent:size]))
-                self.bulk = True
-                peer.arm()
-                return
-            if size >= BULK_BYTES:
-                self.bulk = True
-                self._splice()
-                return
-            if self.count - self.flushed >= FLUSH_BYTES:
-                self.flush()
-            if mask and not mask & UNSURE:
-                if mask & EPOLLRDHUP:
-                    self.eof = True
-                    self._finish()
-                return
-            if not peer.nodelay:
-                peer.no_delay()
-
-    def no_delay(self) -> None:
-        """From now on, small writes do not wait for what was sent before to be acknowledged."""
-        self.nodelay = True
-        try:  # noqa: SIM105 -- contextlib is slow to import
-            self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        except OSError:
-            pass  # it was reset, and writing to it will say so
-
-    def arm(self) -> None:
-        """From now on, tell when this socket can be written to."""
-        if not self.armed:
-            self.armed = True
-            self.conn.loop.modify(self.fd, INTEREST_OUT)
-
-    def flush(self) -> None:
-        """Bring the counters up to date."""
-        size = self.count - self.flushed
-        if size:
-            self.flushed = self.count
-            counters = self.conn.worker.counters
-            counters[self.frontend_cell] += size
-            counters[self.backend_cell] += size
-
-    def _send_held(self) -> bool:
-        """Send what was held back; True when nothing of it is left."""
-        held = self.held
-        assert held is not None
-        try:
-            sent = self.peer.send(held)
-        except BlockingIOError:
-            self.peer.arm()
-            return False
-        except OSError as error:
-            self.conn.write_failed(self, error.errno)
-            return False
-        self.count += sent
-        if sent < len(held):
-            self.held = held[sent:]
-            self.peer.arm()
-            return False
-        self.held = None
-        if self.eof:
-            self._finish()
-            return False
-        return True
-
-    def _splice(self) -> None:
-        """Move bytes through a pipe, without copying them."""
-        conn = self.conn
-        peer = self.peer
-        if not peer.nodelay:
-            peer.no_delay()
-        fd, peer_fd = self.fd, peer.fd
-        pipe = self.pipe
-        if pipe is None:
-            pipe = conn.worker.pipes.take()
-            if pipe is None:  # no descriptors left for a pipe: copy
-                self._copy_bulk()
-                return
-        splice = os.splice
-        moved = 0
-        piped = self.piped
-        while True:
-            if piped:
-                try:
-                    size = splice(pipe[0], peer_fd, piped, flags=SPLICE_FLAGS)
-                except BlockingIOError:
-                    self.pipe, self.piped = pipe, piped
-                    self.count += moved
-                    self.flush()
-                    peer.arm()
-                    return
-                except OSError as error:
-                    self.pipe, self.piped = pipe, piped
-                    self.count += moved
-                    conn.write_failed(self, error.errno)
-                    return
-                piped -= size
-                moved += size
-                if piped:
-                    continue
-            if moved >= TURN_BYTES or self.eof:
-                break
-            try:
-                piped = splice(fd, pipe[1], PIPE_BYTES, flags=SPLICE_FLAGS)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                conn.worker.pipes.give(pipe)
-                self.pipe, self.piped = None, 0
-                self.count += moved
-                conn.broken(self, error.errno)
-                return
-            if not piped:
-                self.eof = True
-                break
-        conn.worker.pipes.give(pipe)
-        self.pipe, self.piped = None, 0
-        self.count += moved
-        self.flush()
-        if self.eof:
-            self._finish()
-        elif moved >= TURN_BYTES:
-            conn.loop.soon(self.again)
-        elif moved < SMALL_TURN_BYTES:
-            self.small += 1
-            if self.small >= SMALL_TURNS:
-                self.bulk = False
-                self.small = 0
-        else:
-            self.small = 0
-
-    def _copy_bulk(self) -> None:
-        """One turn of a bulk stream without a pipe."""
-        conn = self.conn
-        try:
-            size = self.recv_into(_buffer)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            conn.broken(self, error.errno)
-            return
-        if not size:
-            self.eof = True
-            self._finish()
-            return
-        self.held = memoryview(bytes(_view[:size]))
-        if self._send_held():
-            conn.loop.soon(self.again)
-
-    def _finish(self) -> None:
-        """The stream has ended and all of it is written: pass the end on."""
-        conn = self.conn
-        peer = self.peer
-        self.done = True
-        if conn.first is None:
-            conn.first = (
-                EndReason.CLIENT_CLOSED if self is conn.client else EndReason.BACKEND_CLOSED
-            )
-        if peer.done:
-            conn.close(conn.first)
-            return
-        try:
-            peer.sock.shutdown(SHUT_WR)
-        except OSError:  # not connected any more: it was reset
-            conn.broken(peer, peer.sock.getsockopt(SOL_SOCKET, SO_ERROR) or ECONNRESET)
-            return
-        conn.half_closed()
 
 
 class Connection:
@@ -467,73 +149,6 @@ class Connection:
         loop.register(fd, INTEREST)
 
     # -- before there is a backend -------------------------------------------
-
-    def admit(self) -> None:
-        """Take the client on a guarded frontend: read its PROXY header if it comes from a
-        trusted proxy, then ask whether it may come in."""
-        trusted = self.frontend.trusted
-        if trusted is not None and self.address[0] in trusted:
-            self.state = HEADER
-            self.deadline = self.loop.now + HEADER_SECONDS
-            self.loop.wake_at(self, self.deadline)
-            self._read_header()
-        else:
-            self._ask()
-
-    def _read_header(self) -> None:
-        """Look at what has come; take the header off the stream once it is whole."""
-        sock = self.client.sock
-        try:
-            data = sock.recv(V2_MAX, MSG_PEEK)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close(EndReason.CLIENT_GONE, reset=True)
-            return
-        try:
-            header = read_header(data)
-        except HeaderError as error:
-            text = f"{self.frontend.name}: client {self.address[0]}: {error}"
-            self.worker.log("warning", "proxy_header", text)
-            self.close(EndReason.PROXY_HEADER, reset=True)
-            return
-        if header is None:
-            if not data or self.client.ready & (EPOLLRDHUP | EPOLLHUP):  # there will be no more
-                self.close(EndReason.PROXY_HEADER, reset=True)
-            return
-        rest = header.size
-        while rest:
-            rest -= len(sock.recv(rest))
-        if header.source is not None:
-            self.address = header.source
-            self.destination = header.destination
-        self.state = CONNECTING
-        self._ask()
-
-    def _ask(self) -> None:
-        """Whether the frontend has a place for this client; go on if it has."""
-        frontend = self.frontend
-        worker = self.worker
-        admission = frontend.admission
-        reason: EndReason | None = None
-        if worker.max_connections and worker.open > worker.max_connections:
-            reason = EndReason.LIMIT_TOTAL
-        elif frontend.max_connections and frontend.open > frontend.max_connections:
-            reason = EndReason.LIMIT_FRONTEND
-        elif admission is not None:
-            ip = self.address[0]
-            if not admission.admits_source(ip):
-                reason = EndReason.SOURCE_DENIED
-            elif admission.rate and not admission.admits_rate(ip, self.loop.now):
-                reason = EndReason.LIMIT_CLIENT_RATE
-            elif admission.max_per_client:
-                self.counted = admission.take(ip)
-                if not self.counted:
-                    reason = EndReason.LIMIT_CLIENT
-        if reason is not None:
-            self.close(reason, reset=True)
-        else:
-            self.connect()
 
     def wait(self, seconds: float, reason: EndReason) -> None:
         """Wait in the frontend's queue; with `reason` when it takes too long."""
@@ -635,7 +250,7 @@ class Connection:
             if mask & BROKEN and side.sock.getsockopt(SOL_SOCKET, SO_ERROR):
                 self.close(EndReason.CLIENT_GONE, reset=True)
             elif self.state == HEADER:
-                self._read_header()
+                read_proxy_header(self)
             return
         if self.turn == self.loop.turn:
             return  # the event is of an earlier owner of this descriptor's number
@@ -827,21 +442,9 @@ class Connection:
         side.eof = True
         side.held = None
         if not peer.eof and peer.held is None and not peer.piped:
-            self.last_words(peer)
+            peer.last_words()
         if self.state == OPEN:
             self.broken(peer, code)
-
-    def last_words(self, side: Side) -> None:
-        """Pass on what a reset socket has left to read."""
-        target = side.peer
-        for _ in range(TURN_BYTES // BUFFER_BYTES):
-            try:
-                size = side.recv_into(_buffer)
-                if not size:
-                    return
-                side.count += target.send(_view[:size])
-            except OSError:
-                return
 
     def close(self, reason: EndReason, *, reset: bool = False) -> None:
         """End the connection for this reason. With `reset` both ends learn of it as a reset,

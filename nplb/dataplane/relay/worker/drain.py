@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from nplb.dataplane.relay.worker.connection import Connection, Side
+from nplb.dataplane.relay.worker.connection import Connection
+from nplb.dataplane.relay.worker.side import Side
 from nplb.model.reasons import EndReason
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from select import EPOLLIN
 from typing import Any
 
 from nplb.dataplane.relay.counters import ACCEPT_PAUSES
+from nplb.dataplane.relay.worker.arrival import admit
 from nplb.dataplane.relay.worker.connection import Connection
 from nplb.dataplane.relay.worker.frontend import Frontend
 from nplb.dataplane.relay.worker.state import Worker
@@ -90,7 +91,7 @@ class Listener:
             sock.setblocking(False)
             conn = Connection(worker, frontend, sock, fd, address)
             if guarded:
-                conn.admit()
+                admit(conn)
             else:
                 conn.connect()
         return most
