@@ -73,7 +73,7 @@ def test_forgets_services_that_are_gone(path: Path) -> None:
     (number,) = numbers(one.assign([service("a", 0)]))["a"]
     one.assign([])
     assert numbers(one.assign([service("b", number)])) == {"b": [number]}
-    assert json.loads(path.read_text())["services"][0]["name"] == "b"
+    assert json.loads(path.read_text())["content"][0]["name"] == "b"
 
 
 def test_a_service_that_needs_no_number_any_more_gives_it_back() -> None:
@@ -221,7 +221,7 @@ def test_a_file_cut_at_any_byte_is_set_aside_and_rebuilt(path: Path) -> None:
         lambda whole: b"[]",
         lambda whole: b"\xff\xfe",
         lambda whole: b"[" * 100_000,
-        lambda whole: whole.replace(b'"nplb_port_book": 1', b'"nplb_port_book": "1"'),
+        lambda whole: whole.replace(b'"version": 1', b'"version": "1"'),
         lambda whole: whole.replace(b'"name": "lb"', b'"nome": "lb"'),
     ],
 )
@@ -260,7 +260,7 @@ def test_the_log_names_the_damaged_file(path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_book_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
-    content = a_written_book(path).replace(b'"nplb_port_book": 1', b'"nplb_port_book": 2')
+    content = a_written_book(path).replace(b'"version": 1', b'"version": 2')
     path.write_bytes(content)
     with pytest.raises(HostError, match="newer nplb"):
         book(path)
