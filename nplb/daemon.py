@@ -17,6 +17,7 @@ from typing import Any
 
 from nplb.aio.tasks import TaskOwner
 from nplb.control.books import Books
+from nplb.control.drains import Drains
 from nplb.control.feeds import Feeds
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
@@ -57,6 +58,11 @@ class Daemon:
         self._reload = asyncio.Event()
         self._tasks = TaskOwner("daemon")
         self._inputs = Inputs(self._settings)
+        self._drains = Drains(
+            self._settings.state_dir and self._settings.state_dir / "drains.json",
+            self._inputs.drains,
+            time.time,
+        )
         self._journal = Journal()
         self._books = Books(own_pids=self._own_pids)
         self._findings = FindingBook()

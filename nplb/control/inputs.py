@@ -5,20 +5,23 @@ from collections.abc import Mapping
 
 from nplb.aio.cell import Cell
 from nplb.model.cluster import Snapshot, SourceStatus
+from nplb.model.drain import ManualDrain
 from nplb.model.keys import Address
 from nplb.model.settings import Settings
 from nplb.model.verdict import Verdict
 
 
 class Inputs:
-    """Cells for settings, snapshots, source statuses and verdicts, and the one event that
-    any change of them sets. Whoever holds this may set a cell; only the reconciler reads."""
+    """Cells for settings, snapshots, source statuses, verdicts and manual drains, and the one
+    event that any change of them sets. Whoever holds this may set a cell; only the reconciler
+    reads."""
 
     def __init__(self, settings: Settings) -> None:
         self.changed = asyncio.Event()
         self.settings: Cell[Settings] = Cell(settings, self.changed.set)
         self.verdicts: Cell[Mapping[Address, Verdict]] = Cell({}, self.changed.set)
         self.snapshots: Cell[Mapping[str, Snapshot]] = Cell({}, self.changed.set)
+        self.drains: Cell[tuple[ManualDrain, ...]] = Cell((), self.changed.set)
         self.sources: Cell[Mapping[str, SourceStatus]] = Cell({}, self.changed.set)
 
     def publish(self, snapshot: Snapshot) -> None:

@@ -79,6 +79,7 @@ class StatusKeeper:
             findings=self._findings.findings,
             ledgers=self._books.ledgers,
             edge=self._books.edge,
+            drains=self._inputs.drains.get(),
             decisions=self._journal.latest(),
             stopping=self.stopping,
             last_error=reconciler.last_error,

@@ -13,6 +13,7 @@ from nplb.dataplane import Plane
 from nplb.model.applied import Applied
 from nplb.model.cluster import SourceState
 from nplb.model.decision import Decision, DecisionKind
+from nplb.model.drain import ManualDrain
 from nplb.model.plan import Plan
 from nplb.model.verdict import ProbeTarget
 from nplb.observe.journal import Journal
@@ -64,6 +65,7 @@ class Reconciler:
         self.passes = 0
         self.loop_at = now()
         self.last_error = ""
+        self._drains: tuple[ManualDrain, ...] = inputs.drains.get()
         self._source_states: dict[str, SourceState] = {}
         self._passed = asyncio.Event()
 
@@ -113,10 +115,18 @@ class Reconciler:
         settings = self._inputs.settings.get()
         snapshots = self._inputs.snapshots.get()
         self._note_sources(now)
+        self._note_drains(now)
         if not snapshots and self.applied is None:
             self.passes += 1
             return None
-        plan = make_plan(settings, snapshots, self._inputs.verdicts.get(), self.plan, now)
+        plan = make_plan(
+            settings,
+            snapshots,
+            self._inputs.verdicts.get(),
+            self.plan,
+            now,
+            drains=self._inputs.drains.get(),
+        )
         self._journal.extend(plan_decisions(self.plan, plan, now))
         self.plan = plan
         self._prober.retarget(plan.probes)
@@ -145,6 +155,27 @@ class Reconciler:
                 else (f"the last snapshot stays in force: {status.error}")
             )
             self._journal.append(Decision(at=now, kind=kind, subject=name, text=text, cluster=name))
+
+    def _note_drains(self, now: float) -> None:
+        before, after = set(self._drains), set(self._inputs.drains.get())
+        self._drains = self._inputs.drains.get()
+        out = {(d.cluster, d.node) for d in after}
+        for drain in sorted(before | after, key=lambda d: (d.cluster, d.node)):
+            if (drain in before and drain in after) or (
+                drain in before and (drain.cluster, drain.node) in out
+            ):
+                continue
+            kind = DecisionKind.DRAINED if drain in after else DecisionKind.UNDRAINED
+            self._journal.append(
+                Decision(
+                    at=now,
+                    kind=kind,
+                    subject=f"{drain.cluster}/{drain.node}",
+                    text=drain.text if drain in after else "put back",
+                    node=drain.node,
+                    cluster=drain.cluster,
+                )
+            )
 
     def _note_listeners(self, applied: Applied, now: float) -> None:
         before = self.applied.listen_errors if self.applied is not None else {}

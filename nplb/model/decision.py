@@ -25,6 +25,8 @@ class DecisionKind(StrEnum):
     RELOAD_REFUSED = "reload_refused"
     WORKER_DIED = "worker_died"
     WORKER_STARTED = "worker_started"
+    DRAINED = "drained"  # by hand
+    UNDRAINED = "undrained"
     STARTED = "started"
     STOPPING = "stopping"
 

@@ -23,6 +23,14 @@ class EdgePort(StrEnum):
     SERVICE = "service"  # the Service's own port
 
 
+class AnonymousRead(StrEnum):
+    """Who may read from the admin server without a token."""
+
+    LOOPBACK = "loopback"  # who asks from this host itself
+    ANYONE = "anyone"
+    NOBODY = "nobody"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSource:
     """A cluster read from its API. `kubeconfig` None means in-cluster credentials, or the
@@ -105,9 +113,17 @@ class FrontendSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminSettings:
-    """The admin HTTP server: health endpoints, metrics, API. None: not served."""
+    """The admin HTTP server: health endpoints, metrics, API. `listen` None: not served.
+
+    `hosts` are names, beyond addresses and localhost, under which it may be asked. The token
+    files hold bearer tokens, for reading and changing or for reading alone; without
+    `token_file` nothing can be changed over HTTP."""
 
     listen: Address | None = Address("127.0.0.1", 9090)
+    hosts: tuple[str, ...] = ()
+    token_file: Path | None = None
+    read_token_file: Path | None = None
+    anonymous_read: AnonymousRead = AnonymousRead.LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from nplb.model.applied import Applied, Traffic
 from nplb.model.cluster import SourceStatus
 from nplb.model.decision import Decision
+from nplb.model.drain import ManualDrain
 from nplb.model.finding import Finding
 from nplb.model.keys import Address
 from nplb.model.ledger import EdgeLedgerView, LedgerView
@@ -56,6 +57,7 @@ class Status:
     findings: tuple[Finding, ...] = ()
     ledgers: tuple[LedgerView, ...] = ()
     edge: EdgeLedgerView = field(default_factory=EdgeLedgerView)
+    drains: tuple[ManualDrain, ...] = ()
     decisions: tuple[Decision, ...] = ()
     stopping: bool = False
     last_error: str = ""

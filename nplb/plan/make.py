@@ -14,6 +14,7 @@ from nplb.model.cluster import (
     Snapshot,
     TrafficPolicy,
 )
+from nplb.model.drain import ManualDrain
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address, BackendKey, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, LeftOut, Plan, Skipped
@@ -31,6 +32,7 @@ from nplb.plan.overrides import overrides_for, service_options
 from nplb.policy.nodes import (
     Exclusion,
     count_endpoints,
+    drain_exclusion,
     node_exclusion,
     node_ip,
     node_weight,
@@ -62,12 +64,15 @@ def make_plan(
     verdicts: Mapping[Address, Verdict],
     previous: Plan,
     now: float,
+    *,
+    drains: Sequence[ManualDrain] = (),
 ) -> Plan:
     """The plan that these inputs give.
 
     `snapshots` is keyed by cluster name; a configured cluster without one contributes
     nothing yet. `previous` gives what must outlive a pass: since when a backend is as it is,
     and the generation, which grows only when the content changes. `now` is epoch seconds.
+    `drains` are nodes taken out by hand.
     """
     before = {frontend.key: frontend for frontend in previous.frontends}
     candidates: list[_Candidate] = []
@@ -99,7 +104,7 @@ def make_plan(
         view = views.get(cluster.name)
         if view is None:
             view = views[cluster.name] = _ClusterView.of(
-                cluster, snapshots[cluster.name], settings.zone
+                cluster, snapshots[cluster.name], settings.zone, drains
             )
         frontend, probed, empty = _frontend(
             settings, candidate, view, verdicts, before.get(candidate.key), now
@@ -154,13 +159,22 @@ class _ClusterView:
     _rows: dict[tuple[str, ...], list[_Row]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cluster: ClusterSettings, snapshot: Snapshot, zone: str) -> "_ClusterView":
+    def of(
+        cls,
+        cluster: ClusterSettings,
+        snapshot: Snapshot,
+        zone: str,
+        drains: Sequence[ManualDrain],
+    ) -> "_ClusterView":
+        drained = {d.node: drain_exclusion(d) for d in drains if d.cluster == cluster.name}
         selector = parse_selector(cluster.node_selector)
         slices: dict[tuple[str, str], list[EndpointSlice]] = {}
         for piece in snapshot.slices:
             slices.setdefault((piece.namespace, piece.service), []).append(piece)
         ordered = sorted(snapshot.nodes, key=lambda node: node.name)
-        nodes = tuple((node, node_exclusion(node, selector)) for node in ordered)
+        nodes = tuple(
+            (node, drained.get(node.name) or node_exclusion(node, selector)) for node in ordered
+        )
         return cls(cluster=cluster, zone=zone, nodes=nodes, slices=slices)
 
     def rows(self, families: tuple[str, ...]) -> list[_Row]:

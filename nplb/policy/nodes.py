@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nplb.model.cluster import EndpointSlice, Node, Service, TrafficPolicy
+from nplb.model.drain import ManualDrain
 from nplb.model.reasons import BackendReason
 from nplb.policy.selectors import Selector
 
@@ -54,6 +55,11 @@ def node_exclusion(node: Node, selector: Selector) -> Exclusion | None:
             reason=BackendReason.NODE_NOT_SELECTED, detail=f"node_selector {selector} leaves it out"
         )
     return None
+
+
+def drain_exclusion(drain: ManualDrain) -> Exclusion:
+    """A node that was taken out by hand."""
+    return Exclusion(reason=BackendReason.MANUAL_DRAIN, detail=drain.text)
 
 
 def node_ip(node: Node, types: Sequence[str], families: Sequence[str]) -> str | None:

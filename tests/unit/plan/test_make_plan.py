@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nplb.model.cluster import ServiceType, Snapshot, TrafficPolicy
+from nplb.model.drain import ManualDrain
 from nplb.model.keys import Address, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Backend, Plan
 from nplb.model.reasons import BackendReason, BackendState, Balance, Cause, SkipReason
@@ -343,3 +344,14 @@ def test_source_ranges_that_cant_be_read_let_nobody_in() -> None:
     (skipped,) = plan.skipped
     assert skipped.reason is SkipReason.SOURCE_RANGES
     assert "everybody" in skipped.detail
+
+
+def test_a_node_drained_by_hand_drains_with_who_and_why() -> None:
+    snapshot = a_snapshot([a_service()], [a_node(1), a_node(2)])
+    drain = ManualDrain(cluster="prod", node="node-2", who="ann", why="disk", at=1.0)
+    elsewhere = ManualDrain(cluster="other", node="node-1")
+    plan = make_plan(SETTINGS, {"prod": snapshot}, {}, Plan(), 0.0, drains=(drain, elsewhere))
+    backend = plan.frontends[0].backends[1]
+    assert (backend.state, backend.reason) == (BackendState.DRAINING, BackendReason.MANUAL_DRAIN)
+    assert backend.detail == "drained by ann: disk"
+    assert plan.frontends[0].backends[0].reason is BackendReason.PROBING
