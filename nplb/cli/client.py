@@ -84,6 +84,20 @@ def get_status(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> dict[st
 
 def get_json(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
     """GET a path of the admin server. Raises HostError that says what to do."""
+    return ask(url, "GET", path, timeout_seconds=timeout_seconds)
+
+
+def ask(
+    url: str,
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    token: str = "",
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Any:
+    """One request to the admin server, with `body` as JSON and a bearer token if there is one.
+    Returns the answer's JSON, None if it has none. Raises HostError that says what to do."""
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -100,9 +114,15 @@ def get_json(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -
             parts.hostname or "", parts.port, timeout=timeout_seconds
         )
     try:
-        connection.request("GET", parts.path + path, headers={"Accept": "application/json"})
+        headers = {"Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        data = json.dumps(body).encode() if body is not None else None
+        connection.request(method, parts.path + path, body=data, headers=headers)
         with connection.getresponse() as response:
-            body = response.read(MAX_BYTES + 1)
+            answer = response.read(MAX_BYTES + 1)
             missing = response.length
     except ConnectionRefusedError:
         advice = "is nplb running there? `nplb run` starts it, --admin URL names another place"
@@ -116,10 +136,12 @@ def get_json(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -
         connection.close()
     if missing:
         raise HostError(f"{url} broke its answer off, is nplb ending? Try again")
-    if len(body) > MAX_BYTES:
+    if len(answer) > MAX_BYTES:
         raise HostError(f"{url}{path} answers with more than {MAX_BYTES} bytes")
-    document = _decode(body)
-    if response.status != 200:
+    document = _decode(answer)
+    if response.status == 204:
+        return None
+    if response.status not in (200, 201):
         raise HostError(f"{url}{path} answers {response.status}: {_reason(document, response)}")
     if document is None:
         raise HostError(f"{url}{path} does not answer with JSON: is it another program's port?")

@@ -80,6 +80,27 @@ def admin_option(command: F) -> F:
     )(command)
 
 
+def _read_token(_: click.Context, __: click.Parameter, value: str | None) -> str:
+    if value is None:
+        return ""
+    try:
+        return Path(value).read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{value}: can't read the token: {error.strerror}") from None
+
+
+def token_option(command: F) -> F:
+    """`--token-file PATH`: the command gets `token`, "" if none is given."""
+    return click.option(
+        "--token-file",
+        "token",
+        envvar="NPLB_TOKEN_FILE",
+        metavar="PATH",
+        callback=_read_token,
+        help="A file with the admin server's token, which changes need.",
+    )(command)
+
+
 def optional_config_option(command: F) -> F:
     """`--config PATH` for commands that can do without: they get `config`, a Path or None."""
     return click.option(
