@@ -23,7 +23,7 @@ from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.keeper import StatusKeeper
 from nplb.control.reconciler import Reconciler
-from nplb.dataplane.kernel.plane import KernelPlane
+from nplb.dataplane.kernel.plane import KernelPlane, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.split import SplitPlane
 from nplb.health.prober import Prober
@@ -75,7 +75,7 @@ class Daemon:
             on_decision=self._record,
         )
         self._plane = SplitPlane(
-            self._relay, lambda: KernelPlane(on_damage=self._inputs.changed.set)
+            self._relay, lambda: KernelPlane(on_damage=self._inputs.changed.set), left_behind
         )
         self._reconciler = Reconciler(
             inputs=self._inputs,

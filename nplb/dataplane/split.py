@@ -6,7 +6,7 @@ moves to the relay its listener before the rules go.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -48,9 +48,17 @@ class KernelSide(Protocol):
 
 class SplitPlane:
     """Splits plans between the relay and the kernel. `make_kernel` is called when the first
-    frontend asks for the kernel, so that an edge without one needs no right for it."""
+    frontend asks for the kernel, so that an edge without one needs no right for it.
+    `left_behind` says whether an earlier process left rules, which would go before the relay's
+    listeners: they are emptied."""
 
-    def __init__(self, relay: RelaySide, make_kernel: Callable[[], KernelSide]) -> None:
+    def __init__(
+        self,
+        relay: RelaySide,
+        make_kernel: Callable[[], KernelSide],
+        left_behind: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._left_behind: Callable[[], Awaitable[bool]] | None = left_behind
         self._relay = relay
         self._make_kernel = make_kernel
         self._kernel: KernelSide | None = None
@@ -99,6 +107,10 @@ class SplitPlane:
 
     async def _apply_kernel(self, plan: Plan, frontends: tuple[Frontend, ...]) -> Applied:
         if self._kernel is None and not frontends:
+            if self._left_behind is not None and await self._left_behind():
+                log.info("an earlier process left rules of the kernel plane: they are emptied")
+                await self._make_kernel().apply(replace(plan, frontends=()))
+            self._left_behind = None
             return Applied(generation=plan.generation)
         try:
             await self.start_kernel()

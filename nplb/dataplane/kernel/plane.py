@@ -21,6 +21,7 @@ from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
 from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
 from nplb.dataplane.kernel.sockets import conflict, holders
 from nplb.model.applied import Applied, ListenError, Traffic
+from nplb.model.errors import HostError
 from nplb.model.keys import Address, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, Plan
 from nplb.model.reasons import BackendReason, BackendState
@@ -360,6 +361,18 @@ class KernelPlane:
             if current not in (self._generation, told):
                 told = current
                 self._on_damage()
+
+
+async def left_behind() -> bool:
+    """Whether a table of ours is there, which an earlier process may have left. False too where
+    that can't be asked for want of a right or of nft."""
+    try:
+        things = await Nft().listing("tables")
+    except HostError:
+        return False
+    family, name = TABLE.split()
+    tables = (thing["table"] for thing in things if "table" in thing)
+    return any(table["family"] == family and table["name"] == name for table in tables)
 
 
 async def delete_table(nft: Nft) -> bool:

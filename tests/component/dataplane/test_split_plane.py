@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nplb.dataplane.kernel.nft import Nft
-from nplb.dataplane.kernel.plane import KernelPlane, delete_table
+from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.split import SplitPlane
 from nplb.model.kernel import PlaneKind
@@ -51,7 +51,7 @@ async def plane(world: Site) -> AsyncIterator[SplitPlane]:
         relay = RelayPlane(workers=1)
         relay.start_workers()
         await relay.start()
-        plane = SplitPlane(relay, KernelPlane)
+        plane = SplitPlane(relay, KernelPlane, left_behind)
         yield plane
         await plane.stop()
         await relay.stop()
@@ -106,9 +106,17 @@ async def test_a_frontend_moves_to_the_kernel_and_back_and_its_connections_stay(
     assert (await asyncio.to_thread(greet, world.client, Address("10.71.0.1", 444)))[0]
 
 
-async def test_without_the_right_the_relay_serves_on(
-    world: Site, plane: SplitPlane, monkeypatch: pytest.MonkeyPatch
+async def test_rules_that_were_left_behind_do_not_go_before_the_relay(
+    world: Site, plane: SplitPlane
 ) -> None:
+    """nplb ran with the kernel plane, stopped, and starts again with the relay."""
+    await KernelPlane().apply(a_plan(a_frontend(ips=("10.72.1.2",))))
+    assert (await asyncio.to_thread(greet, world.client, EDGE))[0] == "one"
+    await plane.apply(a_plan(on(PlaneKind.RELAY, a_frontend(ips=("10.72.2.2",)))))
+    assert (await asyncio.to_thread(greet, world.client, EDGE))[0] == "two"
+
+
+async def test_without_the_right_the_relay_serves_on(world: Site, plane: SplitPlane) -> None:
     world.edge.sysctl("net.ipv4.ip_forward", "0")
     try:
         applied = await plane.apply(
