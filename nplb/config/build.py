@@ -96,7 +96,13 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         kernel=kernel,
         workers=usable_cpus() if edge.workers is None else edge.workers,
         zone=edge.zone or "",
-        admin=AdminSettings(listen=edge.admin.listen),
+        admin=AdminSettings(
+            listen=edge.admin.listen,
+            hosts=tuple(edge.admin.hosts or ()),
+            token_file=_path(edge.admin.token_file, base),
+            read_token_file=_path(edge.admin.read_token_file, base),
+            anonymous_read=edge.admin.anonymous_read,
+        ),
         log=LogSettings(level=str(edge.log.level), format=str(edge.log.format)),
         shutdown=ShutdownSettings(
             delay_seconds=edge.shutdown.delay, drain_seconds=edge.shutdown.drain
@@ -176,6 +182,10 @@ def _frontend(
 
 def _gives(section: FrontendSection, keys: Mapping[str, tuple[str, ...]]) -> bool:
     return any(_given(section, path) is not None for path in keys.values())
+
+
+def _path(text: str | None, base: Path) -> Path | None:
+    return None if text is None else Path(absolute(text, base))
 
 
 def _state_dir(edge: EdgeSection, base: Path, env: Mapping[str, str]) -> Path | None:

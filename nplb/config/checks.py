@@ -29,6 +29,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
     _check_frontends(sections, report, warn)
     _check_listens(sections, report)
     _check_admin(sections, report, warn)
+    _check_tokens(sections.edge, warn, base)
     _check_options(sections, report, warn)
     if sections.edge.state_dir is not None:
         place = Path(absolute(sections.edge.state_dir, base))
@@ -147,6 +148,15 @@ def _check_admin(sections: Sections, report: Report, warn: Report) -> None:
             what = f"port {admin.port} is in the NodePort range of {cluster.name}"
             advice = "a Service that gets it can't be served here: choose another"
             warn(("admin", "listen"), f"{what}, {advice}")
+
+
+def _check_tokens(edge: EdgeSection, warn: Report, base: Path) -> None:
+    """Token files are looked for again whenever they are needed, so a missing one is a warning."""
+    for name in ("token_file", "read_token_file"):
+        path = getattr(edge.admin, name)
+        if path is not None and not Path(absolute(path, base)).is_file():
+            what = f"{absolute(path, base)} is not a file (yet)"
+            warn(("admin", name), f"{what}, correct the path or write one token a line into it")
 
 
 def _check_options(sections: Sections, report: Report, warn: Report) -> None:

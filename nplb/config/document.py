@@ -38,6 +38,7 @@ from nplb.config.fields import (
 )
 from nplb.config.keys import DAY, Section, duration, key, section
 from nplb.model.settings import (
+    AnonymousRead,
     ClusterSettings,
     EdgePort,
     HealthSettings,
@@ -87,6 +88,15 @@ InitialWord = Annotated[
 ]
 LevelWord = Annotated[LogLevel, PlainValidator(one_of(LogLevel)), words_schema(LogLevel)]
 FormatWord = Annotated[LogFormat, PlainValidator(one_of(LogFormat)), words_schema(LogFormat)]
+AnonymousWord = Annotated[
+    AnonymousRead, PlainValidator(one_of(AnonymousRead)), words_schema(AnonymousRead)
+]
+HostNames = Annotated[
+    Sequence[Text],
+    BeforeValidator(only_list),
+    AfterValidator(some_distinct),
+    many_schema({"type": "string", "minLength": 1, "examples": ["edge.example.org"]}),
+]
 AddressTypes = Annotated[
     Sequence[Annotated[str, PlainValidator(one_of(NodeAddressType))]],
     BeforeValidator(only_list),
@@ -203,6 +213,25 @@ class AdminSection(Section):
         _EDGE.admin.listen,
         "The address and port to serve it on, or `off`. Port 0 takes any free one.",
         shown=str(_EDGE.admin.listen),
+    )
+    hosts: Maybe[HostNames] = key(
+        None,
+        "Names under which it may be asked, such as a reverse proxy's. By its addresses and as "
+        "localhost it may always be asked.",
+    )
+    token_file: Maybe[PathText] = key(
+        None,
+        "A file with the bearer tokens that may read and change, one a line, 16 characters or "
+        "longer; relative to this file, read again when it changes. Without it nothing can be "
+        "changed over HTTP.",
+    )
+    read_token_file: Maybe[PathText] = key(
+        None, "The same, with the tokens that may only read: for Prometheus, say."
+    )
+    anonymous_read: AnonymousWord = key(
+        _EDGE.admin.anonymous_read,
+        "Who may read without a token. `loopback`: who asks from this host itself, not through "
+        "a proxy. `anyone`. `nobody`. Changes always need a token; health endpoints never do.",
     )
 
 
