@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 128 << 10
 BULK_BYTES = 64 << 10
-TURN_BYTES = 1 << 20
+# Short turns: while other streams have theirs, more comes in, and one splice moves more.
+TURN_BYTES = 64 << 10
+LAST_READS = 8
 # A bulk stream whose turns move less than this several times is bulk no longer.
 SMALL_TURN_BYTES = 16 << 10
 SMALL_TURNS = 4
@@ -334,7 +336,7 @@ class Side:
     def last_words(self) -> None:
         """Pass on what this socket has left to read after it was reset."""
         target = self.peer
-        for _ in range(TURN_BYTES // BUFFER_BYTES):
+        for _ in range(LAST_READS):
             try:
                 size = self.recv_into(_buffer)
                 if not size:
