@@ -32,6 +32,7 @@ from nplb.model.decision import Decision, DecisionKind
 from nplb.model.errors import ConfigurationError, NplbError
 from nplb.model.kernel import PlaneKind
 from nplb.model.settings import ClusterSettings, Settings
+from nplb.observe.accesslog import AccessLog
 from nplb.observe.journal import Journal
 from nplb.observe.logs import set_up_logging
 from nplb.observe.systemd import notify, watchdog_seconds
@@ -68,11 +69,13 @@ class Daemon:
         self._findings = FindingBook()
         self._rng = random.Random()
         self._prober = Prober(publish=self._inputs.verdicts.set, rng=self._rng, now=time.time)
+        self._access = AccessLog(self._settings.log.access_file)
         self._relay = RelayPlane(
             workers=self._settings.workers,
             max_connections=self._settings.max_connections,
             on_failure=self._prober.report,  # a connect that failed is probed at once
             on_decision=self._record,
+            on_access=self._access.write,
         )
         self._plane = SplitPlane(
             self._relay, lambda: KernelPlane(on_damage=self._inputs.changed.set), left_behind
@@ -124,6 +127,7 @@ class Daemon:
             await self._tasks.close()
             await self._plane.stop()
             await self._relay.stop()
+            self._access.close()
             if admin is not None:
                 await admin.stop()
         log.info("stopped")
@@ -189,6 +193,7 @@ class Daemon:
                     settings = replace(settings, **{name: getattr(self._settings, name)})
             self._settings = settings
             set_up_logging(settings.log)
+            self._access.reopen(settings.log.access_file)
             self._inputs.settings.set(settings)
             await self._feeds.follow(settings)
             self._keeper.reload = replace(reload, errors=())

@@ -103,7 +103,11 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
             read_token_file=_path(edge.admin.read_token_file, base),
             anonymous_read=edge.admin.anonymous_read,
         ),
-        log=LogSettings(level=str(edge.log.level), format=str(edge.log.format)),
+        log=LogSettings(
+            level=str(edge.log.level),
+            format=str(edge.log.format),
+            access_file=_path(edge.log.access_file, base),
+        ),
         shutdown=ShutdownSettings(
             delay_seconds=edge.shutdown.delay, drain_seconds=edge.shutdown.drain
         ),

@@ -240,6 +240,11 @@ class LogSection(Section):
 
     level: LevelWord = key(_LOG.level, "How much it tells.")
     format: FormatWord = key(_LOG.format, "`text` for eyes, `json` for machines.")
+    access_file: Maybe[PathText] = key(
+        None,
+        "Where the lines of `access_log` go, opened anew at each reload; standard output, if "
+        "absent.",
+    )
 
 
 class ShutdownSection(Section):

@@ -128,10 +128,12 @@ class AdminSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """`level` is a logging level's name in lower case; `format` is `text` or `json`."""
+    """`level` is a logging level's name in lower case; `format` is `text` or `json`.
+    `access_file` is where access log lines go, None for standard output."""
 
     level: str = "info"
     format: str = "text"
+    access_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
