@@ -6,6 +6,7 @@ who may do everything but what the faults take away.
 
 import hmac
 from dataclasses import dataclass
+from typing import Any
 
 from nplb.lab.api import errors
 from nplb.lab.api.errors import ApiError
@@ -69,13 +70,16 @@ def refusal(asked: Asked) -> ApiError:
     return errors.forbidden(asked.resource, asked.name, asked.sentence, asked.group)
 
 
-def review(kind: str, api_version: str, raw: JsonObject, faults: ApiFaults) -> JsonObject:
-    """The answer to a review."""
+def review(kind: str, api_version: str, raw: Any, faults: ApiFaults) -> JsonObject:
+    """The answer to a review. Raises ApiError 400."""
+    spec = raw.get("spec") if isinstance(raw, dict) else raw
+    if spec is not None and not isinstance(spec, dict):
+        raise errors.bad_request(f"a {kind} is an object with a spec that is one")
     answered: JsonObject = {
         "kind": kind,
         "apiVersion": api_version,
         "metadata": {},
-        "spec": raw.get("spec") or {},
+        "spec": spec or {},
     }
     match kind:
         case "SelfSubjectAccessReview":

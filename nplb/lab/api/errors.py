@@ -67,7 +67,7 @@ def forbidden_field(field: str, detail: str) -> FieldError:
 
 
 def duplicate(field: str, value: Any) -> FieldError:
-    """`field.Duplicate`. A `str` that is already Go's print of a struct goes in `raw`."""
+    """`field.Duplicate`."""
     message = f"Duplicate value: {go_value(value)}"
     return FieldError(field=field, reason="FieldValueDuplicate", message=message)
 

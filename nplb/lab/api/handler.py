@@ -27,7 +27,7 @@ from nplb.lab.api.routes import GroupPath, ResourcePath, ReviewPath, UnknownPath
 from nplb.lab.api.selectors import ObjectSelector, parse_selectors
 from nplb.lab.api.store import Store
 from nplb.lab.api.views import JSON, View, negotiate
-from nplb.lab.api.watch import StreamCut, Watch, WatchOptions, stream, watch_options
+from nplb.lab.api.watch import StreamCut, Watch, stream, watch_options
 
 log = logging.getLogger(__name__)
 
@@ -116,18 +116,20 @@ class Handler:
             return json_answer(dict(discovery.VERSION))
         if path.startswith("/openapi/"):
             return openapi_document(request, path)
-        place = resolve(path)
-        match place:
+        match place := resolve(path):
             case GroupPath():
                 return describe(request, place)
             case ReviewPath():
-                if request.method != hdrs.METH_POST:
-                    raise errors.method_not_allowed()
-                type_ = _content_type(request)
-                raw = bodies.read_object(await request.read(), type_, place.kind)
-                answer = review(place.kind, place.served.api_version, raw, self._faults)
-                return json_answer(answer, 201)
-        return await self._resource(request, place)
+                return await self._review(request, place)
+            case ResourcePath():
+                return await self._resource(request, place)
+
+    async def _review(self, request: web.Request, place: ReviewPath) -> web.StreamResponse:
+        if request.method != hdrs.METH_POST:
+            raise errors.method_not_allowed()
+        raw = bodies.read_object(await request.read(), _content_type(request), place.kind)
+        answer = review(place.kind, place.served.api_version, raw, self._faults)
+        return json_answer(answer, 201)
 
     async def _resource(self, request: web.Request, place: ResourcePath) -> web.StreamResponse:
         verb = _verb(request, place)
@@ -159,7 +161,7 @@ class Handler:
             case "delete":
                 return await self._delete(request, place, view)
             case _:
-                return await self._delete_collection(request, place, view)
+                return await self._delete_collection(request, place)
 
     async def _create(
         self, request: web.Request, place: ResourcePath, view: View
@@ -185,7 +187,6 @@ class Handler:
         type_ = _content_type(request)
         patch = bodies.read_patch(await request.read(), type_)
         options = write_options(request, "PatchOptions", patch_type=type_)
-        # The lookup comes first, so that a missing right to create on apply is told as such.
         patched, created = self._operations.patch(place.target, patch, type_, options)
         return object_answer(view, patched, 201 if created else 200, options)
 
@@ -201,7 +202,7 @@ class Handler:
         return json_answer(body)
 
     async def _delete_collection(
-        self, request: web.Request, place: ResourcePath, view: View
+        self, request: web.Request, place: ResourcePath
     ) -> web.StreamResponse:
         selector = _selector(request, place)
         options = delete_options(
@@ -216,7 +217,6 @@ class Handler:
                 {k: v for k, v in one.items() if k not in ("kind", "apiVersion")} for one in deleted
             ],
         }
-        del view
         return json_answer(head)
 
     async def _watch(
@@ -232,7 +232,8 @@ class Handler:
         stop = self._store.on_change(place.resource.name, changed.set)
         self._stream_wakers.add(changed)
         try:
-            await self._stream(watch, options, response, changed)
+            await stream(watch, options, self._faults, response.write, changed)
+            await response.write_eof()
         except StreamCut:
             if request.transport is not None:
                 request.transport.abort()
@@ -242,16 +243,6 @@ class Handler:
             self._stream_wakers.discard(changed)
             stop()
         return response
-
-    async def _stream(
-        self,
-        watch: Watch,
-        options: WatchOptions,
-        response: web.StreamResponse,
-        changed: asyncio.Event,
-    ) -> None:
-        await stream(watch, options, self._faults, response.write, changed)
-        await response.write_eof()
 
 
 def _verb(request: web.Request, place: ResourcePath) -> str:

@@ -349,6 +349,10 @@ async def test_reviews_answer_by_the_rights_that_are_left(send: Client) -> None:
         wanted = {"verb": verb, "resource": "services"}
         answer = await send("POST", path, {"spec": {"resourceAttributes": wanted}})
         assert (answer.status, answer.body["status"]["allowed"]) == (201, is_allowed)
+    bodies: list[Any] = [[], "x", {"spec": 7}, {"spec": {"resourceAttributes": "x"}}]
+    for nonsense in bodies:
+        assert (await send("POST", path, json.dumps(nonsense))).status in (201, 400)
+    assert (await send("GET", path)).status == 405
     who = await send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
     assert who.body["status"]["userInfo"]["username"] == "nplb-lab-admin"
 
