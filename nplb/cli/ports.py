@@ -3,16 +3,13 @@ would answer."""
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from nplb.cli.options import output_option
 from nplb.cli.portsource import Asked, asked_of, read_one, read_page, source_options
 from nplb.model.errors import NplbError
-
-if TYPE_CHECKING:
-    from nplb.alloc.predict import Prediction
 
 
 @click.group(
@@ -233,59 +230,20 @@ def _checked(
     service_cidr: str | None,
 ) -> dict[str, Any]:
     """The answers as a document."""
-    from nplb.alloc.predict import settle
-    from nplb.cli.portfiles import read_raw_services
-    from nplb.lab.rehearsal import Rehearsal
+    from nplb.lab.portcheck import check_services
+    from nplb.lab.portfiles import read_raw_services
+    from nplb.web.portcheck import answers_page
 
     read = read_raw_services(files)
     if not read.services:
         raise NplbError(f"{', '.join(files)}: no Service in {'it' if len(files) == 1 else 'them'}")
-    cluster = read_one(asked)
-    found = cluster.found
-    cidrs = found.service_cidrs or ()
-    rehearsal = Rehearsal(
-        cluster.ledger,
-        found.raws,
-        namespaces=found.namespaces,
-        service_cidr=service_cidr or (cidrs[0] if len(cidrs) == 1 else None),
+    answers = check_services(
+        read.services,
+        read_one(asked),
         apply=apply,
-    )
-    answers = settle(
-        [
-            rehearsal.send(one.value, one.namespace or namespace or "default")
-            for one in read.services
-        ],
         transaction=transaction,
+        namespace=namespace or "default",
+        service_cidr=service_cidr,
     )
-    return {
-        "cluster": cluster.ledger.cluster,
-        "port_range": str(cluster.ledger.port_range),
-        "as": "apply" if apply else "create",
-        "transaction": transaction,
-        "accepted": all(answer.accepted for answer in answers),
-        "notes": list(cluster.notes),
-        "services": [
-            {"place": one.place, **_rendered(answer)}
-            for one, answer in zip(read.services, answers, strict=True)
-        ],
-    }
-
-
-def _rendered(answer: "Prediction") -> dict[str, Any]:
-    from nplb.web.render import render
-
-    document: dict[str, Any] = render(answer)
-    ports = zip((*answer.ports, answer.health_check), _ports(document), strict=True)
-    for port, shown in ports:
-        if port is not None and port.drawn_from is not None:
-            drawn = port.drawn_from
-            shown["drawn_from"] = {
-                "band": drawn.band.value,
-                "free": drawn.size - drawn.unknown,
-                "numbers": drawn.text,
-            }
+    document: dict[str, Any] = answers_page(answers)
     return document
-
-
-def _ports(document: dict[str, Any]) -> list[Any]:
-    return [*document["ports"], document["health_check"]]

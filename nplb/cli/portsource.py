@@ -1,25 +1,21 @@
 """Where `nplb ports` has its ledgers from: the running nplb, a cluster itself, or files."""
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nplb.cli.options import F, admin_option, optional_config_option
-from nplb.cli.table import counted
-from nplb.model.errors import ClusterError, HostError, NplbError
+from nplb.model.errors import HostError, NplbError
 
 if TYPE_CHECKING:
     from nplb.alloc.ledger import Ledger
-    from nplb.cli.portfiles import RawService
-    from nplb.model.cluster import Service
+    from nplb.lab.portread import ReadCluster
     from nplb.model.settings import ClusterSettings
-    from nplb.sources.kubernetes.services import ClusterServices
 
 DEFAULT_RANGE = "30000-32767"
 
@@ -51,15 +47,6 @@ class Asked:
             **{name: getattr(self, name) or getattr(other, name) for name in names},
             timeout_seconds=self.timeout_seconds,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadCluster:
-    """One cluster, read now: its ledger and its Services as the API has them."""
-
-    ledger: "Ledger"
-    found: "ClusterServices"
-    notes: tuple[str, ...] = field(default_factory=tuple)
 
 
 def source_options(command: F) -> F:
@@ -135,7 +122,7 @@ def read_page(asked: Asked) -> dict[str, Any]:
     return page
 
 
-def read_one(asked: Asked) -> ReadCluster:
+def read_one(asked: Asked) -> "ReadCluster":
     """The one cluster that is meant: named by options, or by the configuration, or the
     kubeconfig's current one.
 
@@ -148,7 +135,7 @@ def read_one(asked: Asked) -> ReadCluster:
     return clusters[0]
 
 
-def read_clusters(asked: Asked) -> list[ReadCluster]:
+def read_clusters(asked: Asked) -> list["ReadCluster"]:
     """Read clusters now, each whole: also what the configuration leaves out is a Service that
     holds numbers."""
     settings, state_dir = _settings(asked)
@@ -185,92 +172,13 @@ def _settings(asked: Asked) -> tuple[list["ClusterSettings"], Path | None]:
 
 async def _read_all(
     settings: Sequence["ClusterSettings"], state_dir: Path | None, asked: Asked
-) -> list[ReadCluster]:
-    async def read(one: "ClusterSettings") -> ReadCluster:
-        try:
-            async with asyncio.timeout(asked.timeout_seconds):
-                return await _read(one, state_dir)
-        except TimeoutError:
-            raise ClusterError(
-                f"cluster {one.name}: was not read within {asked.timeout_seconds:g} s"
-            ) from None
+) -> list["ReadCluster"]:
+    from nplb.lab.portread import read_cluster
 
-    return [await read(one) for one in settings]
-
-
-async def _read(settings: "ClusterSettings", state_dir: Path | None) -> ReadCluster:
-    from nplb.alloc.ledger import Ledger
-    from nplb.alloc.portrange import parse_port_range
-    from nplb.model.cluster import Snapshot
-    from nplb.model.settings import KubernetesSource
-
-    notes: tuple[str, ...] = ()
-    if isinstance(settings.source, KubernetesSource):
-        from nplb.sources.kubernetes.services import read_services
-
-        found = await read_services(settings.source, cluster=settings.name)
-    else:
-        found, notes = await asyncio.to_thread(_from_files, settings, state_dir)
-    ledger = Ledger(settings.name, parse_port_range(settings.port_range))
-    now = time.time()
-    ledger.observe(Snapshot(cluster=settings.name, taken_at=now, services=found.services), now)
-    return ReadCluster(ledger=ledger, found=found, notes=(*notes, *found.warnings))
-
-
-def _from_files(
-    settings: "ClusterSettings", state_dir: Path | None
-) -> "tuple[ClusterServices, tuple[str, ...]]":
-    """A cluster out of manifests. A Service without nodePort has the number that the port book
-    in `state_dir` gave it, and else one that is not known yet."""
-    from nplb.alloc.services import carry_over
-    from nplb.cli.portfiles import read_raw_services
-    from nplb.model.settings import ManifestsSource
-    from nplb.sources.kubernetes.services import sort_out
-    from nplb.sources.manifests.source import open_book
-
-    assert isinstance(settings.source, ManifestsSource)
-    files = read_raw_services(settings.source.paths)
-    booked = {
-        (b.namespace, b.name): b for b in open_book(settings, state_dir, random.Random()).booked
-    }
-    found = sort_out([_placed(one) for one in files.services], cluster=settings.name)
-    services: list[Service] = []
-    raws: list[Mapping[str, Any]] = []
-    unknown = 0
-    for service, raw in zip(found.services, found.raws, strict=True):
-        known = booked.get((service.key.namespace, service.key.name))
-        if known is not None:
-            service = carry_over(known.as_service(service.key), service)
-            raw = _numbered(raw, service)
-        unknown += service.uses_node_ports and not all(p.node_port for p in service.ports)
-        services.append(service)
-        raws.append(raw)
-    notes = []
-    if unknown:
-        notes.append(
-            f"{counted(unknown, 'Service')} of the manifests without nodePort: the numbers drawn "
-            "for them are not known, and show as free"
-        )
-    return replace(found, services=tuple(services), raws=tuple(raws)), tuple(notes)
-
-
-def _placed(one: "RawService") -> dict[str, Any]:
-    """The object, in the namespace `default` unless it says another, as kubectl puts it."""
-    metadata = one.value.get("metadata")
-    if not isinstance(metadata, dict):
-        return one.value
-    return {**one.value, "metadata": {**metadata, "namespace": one.namespace or "default"}}
-
-
-def _numbered(raw: Mapping[str, Any], service: "Service") -> dict[str, Any]:
-    """A raw Service with the numbers that it has."""
-    if len(raw["spec"]["ports"]) != len(service.ports):
-        return dict(raw)  # a port that can't be decoded was left out
-    ports = zip(raw["spec"]["ports"], service.ports, strict=True)
-    spec = {**raw["spec"], "ports": [{**sent, "nodePort": p.node_port} for sent, p in ports]}
-    if service.health_check_node_port:
-        spec["healthCheckNodePort"] = service.health_check_node_port
-    return {**raw, "spec": spec}
+    return [
+        await read_cluster(one, state_dir, timeout_seconds=asked.timeout_seconds)
+        for one in settings
+    ]
 
 
 def _page_of(ledgers: Sequence["Ledger"]) -> dict[str, Any]:

@@ -43,6 +43,11 @@ def read_raw_services(paths: Sequence[str]) -> RawServices:
             contents.append(("<stdin>", sys.stdin.buffer.read()))
         else:
             contents += read_files([path], settle_seconds=0.0).contents
+    return raw_services(contents)
+
+
+def raw_services(contents: Sequence[tuple[str, bytes]]) -> RawServices:
+    """The Services in texts, each with the name that places show. Errors as above."""
     errors: list[str] = []
     services: list[RawService] = []
     others: Counter[str] = Counter()
