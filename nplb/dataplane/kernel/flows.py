@@ -50,12 +50,9 @@ class Leavers:
             before = self._before.get(key)
             if before is not None and before is not frontend:
                 self._note_gone(before, frontend, now)
-            for backend in frontend.backends:
-                if backend.state is BackendState.ACTIVE:
-                    if self._gone:
-                        present.add(source(backend))
-                    continue
-                present.add(source(backend))
+            if self._gone:
+                present.update(source(backend) for backend in frontend.backends)
+            for backend in [b for b in frontend.backends if b.state is not BackendState.ACTIVE]:
                 deadline = _deadline(frontend, backend)
                 if deadline is not None:
                     deadlines[source(backend)] = deadline
@@ -79,7 +76,8 @@ class Leavers:
     def _note_gone(self, before: Frontend, after: Frontend | None, now: float) -> None:
         now_there = after.backends if after is not None else ()
         pairs = zip(before.backends, now_there, strict=False)
-        if len(before.backends) <= len(now_there) and all(b.key is a.key for b, a in pairs):
+        same = not [b for b, a in pairs if b is not a and b.key is not a.key]
+        if same and len(before.backends) <= len(now_there):
             return  # the usual case: a state has changed, and nobody has left
         left = {b.key for b in now_there}
         for backend in before.backends:

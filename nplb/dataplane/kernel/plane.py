@@ -15,7 +15,7 @@ from nplb.dataplane.kernel.host import examine, require
 from nplb.dataplane.kernel.meters import SETS, Meters, element, reading
 from nplb.dataplane.kernel.names import Names, identity
 from nplb.dataplane.kernel.nft import Nft, NftError
-from nplb.dataplane.kernel.readback import damage, element_text, found_table
+from nplb.dataplane.kernel.readback import Found, damage, element_text, found_table
 from nplb.dataplane.kernel.render import Renderer
 from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
 from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
@@ -147,7 +147,7 @@ class KernelPlane:
             if before == self._generation:
                 break
         if self._adopted is None:
-            self._adopted = _seated(found.ruleset) if found is not None else {}
+            self._adopted = _seated(found) if found is not None else {}
         if self._have is not None:
             wrong = ["the table is missing"] if found is None else damage(found, self._have)
             if not wrong:
@@ -400,12 +400,17 @@ def count_active(wanted: set[str]) -> dict[str, int]:
     return counts
 
 
-def _seated(ruleset: Ruleset) -> dict[str, frozenset[str]]:
-    """Which addresses each frontend's tables hold, by its identity."""
+def _seated(found: Found) -> dict[str, frozenset[str]]:
+    """Which addresses each frontend's chains send clients to, by its identity."""
     seated: dict[str, frozenset[str]] = {}
-    for name, each in ruleset.sets.items():
-        if name.startswith(("b4-", "b6-")):
-            seated[name[3:]] = seated.get(name[3:], frozenset()) | set(each.elements.values())
+    for chain, maps in found.draws.items():
+        if not chain.startswith(("f4-", "f6-")):
+            continue
+        for name in maps:
+            each = found.ruleset.sets.get(name)
+            if each is not None:
+                ips = frozenset(each.elements.values())
+                seated[chain[3:]] = seated.get(chain[3:], frozenset()) | ips
     return seated
 
 

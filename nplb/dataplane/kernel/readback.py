@@ -17,11 +17,13 @@ from nplb.dataplane.kernel.skeleton import SHAPE_CHAIN
 class Found:
     """The table as it was found. `known_shape` is false for one
     that must be replaced whole: of another version, or with chains that hang elsewhere.
-    `rule_counts` is by chain."""
+    `rule_counts` is by chain, and
+    so is `draws`: the maps that its rules take a destination from."""
 
     ruleset: Ruleset
     known_shape: bool
     rule_counts: Mapping[str, int] = field(default_factory=dict)
+    draws: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def found_table(things: Iterable[dict[str, Any]], want: Ruleset) -> Found | None:
@@ -31,6 +33,7 @@ def found_table(things: Iterable[dict[str, Any]], want: Ruleset) -> Found | None
     chains: dict[str, Chain] = {}
     counters: set[str] = set()
     counts: dict[str, int] = {}
+    draws: dict[str, frozenset[str]] = {}
     present, whole = False, True
     for thing in things:
         (kind, value), *_ = thing.items()
@@ -46,13 +49,16 @@ def found_table(things: Iterable[dict[str, Any]], want: Ruleset) -> Found | None
         elif kind == "counter":
             counters.add(value["name"])
         elif kind == "rule":
-            counts[value["chain"]] = counts.get(value["chain"], 0) + 1
+            chain_name = value["chain"]
+            counts[chain_name] = counts.get(chain_name, 0) + 1
+            draws[chain_name] = draws.get(chain_name, frozenset()) | _destinations(value)
     if not present:
         return None
     return Found(
         ruleset=Ruleset(sets=sets, chains=chains, counters=frozenset(counters)),
         known_shape=whole and SHAPE_CHAIN in chains,
         rule_counts=counts,
+        draws=draws,
     )
 
 
@@ -93,6 +99,17 @@ def _set(value: dict[str, Any], want: ElementSet | None) -> ElementSet:
             elements=elements,
         )
     return ElementSet(name=value["name"], key=key, data=data, elements=elements)
+
+
+def _destinations(rule: dict[str, Any]) -> frozenset[str]:
+    """The maps that a rule's `dnat` looks an address up in."""
+    found = set()
+    for part in rule.get("expr", ()):
+        dnat = part.get("dnat") if isinstance(part, dict) else None
+        address = dnat.get("addr") if isinstance(dnat, dict) else None
+        if isinstance(address, dict) and isinstance(address.get("map"), dict):
+            found.add(str(address["map"].get("data", "")).removeprefix("@"))
+    return frozenset(found)
 
 
 def _listed_type(want: ElementSet) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 README.md in this package shows the packet's way through what is rendered here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +18,35 @@ from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend
 from nplb.model.reasons import Balance
 from nplb.model.relay import NoBackend
+from nplb.policy.hashing import text_hash
 
 # Any constant will do, so long as every edge has the same: "nplb".
 JHASH_SEED = 0x6E706C62
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """One family's backends: the elements of their table, and all their addresses. `digest` is
+    the table's content as a short text."""
+
+    seats: Mapping[str, str]
+    nodes: frozenset[str]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """A frontend's chain for one family, but for the name of the map that it draws from.
+    `own` is the map's name if no other frontend has the same backends; `rule` has {map} for
+    it, and is empty without a backend."""
+
+    chain: str
+    own: str
+    family: int
+    layout: _Layout
+    shareable: bool
+    first: tuple[str, ...]
+    rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +55,7 @@ class Piece:
 
     sets: tuple[ElementSet, ...]
     chains: tuple[Chain, ...]
+    draws: tuple["Draw", ...]
     counters: tuple[str, ...]
     elements: tuple[tuple[str, str, str], ...]  # the shared map, key, data
     nodes: tuple[frozenset[str], ...]
@@ -45,7 +73,9 @@ def assemble(pieces: Iterable[Piece]) -> Ruleset:
     counters: set[str] = set()
     shared: dict[str, dict[str, str]] = {}
     nodes: dict[int, frozenset[str]] = {}
+    draws: list[Draw] = []
     for piece in pieces:
+        draws += piece.draws
         for each in piece.sets:
             sets[each.name] = each
         for chain in piece.chains:
@@ -57,8 +87,36 @@ def assemble(pieces: Iterable[Piece]) -> Ruleset:
             nodes[id(group)] = group
     for ip in sorted(frozenset().union(*nodes.values())):
         shared.setdefault(f"nodes{family_of(ip)}", {})[ip] = ""
+    _add_draws(draws, sets, chains)
     base = skeleton(shared)
     return Ruleset(sets=base.sets | sets, chains=base.chains | chains, counters=frozenset(counters))
+
+
+def _add_draws(draws: list[Draw], sets: dict[str, ElementSet], chains: dict[str, Chain]) -> None:
+    """The frontends' chains, and the maps that they draw from.
+
+    Frontends with the same backends draw from one map, each with a counter of its own: a node
+    that goes down for all of them is one small map. A frontend that is alone with its backends
+    has a map of its own, of which single elements change.
+    """
+    users = Counter((d.family, d.layout.digest) for d in draws if d.shareable)
+    for draw in draws:
+        rules = draw.first
+        if draw.rule:
+            alone = not draw.shareable or users[draw.family, draw.layout.digest] == 1
+            name = draw.own if alone else f"s{draw.family}-{draw.layout.digest}"
+            if name not in sets:
+                sets[name] = ElementSet(
+                    name=name,
+                    # A number, whichever way it is drawn: nft 1.0.6 crashes when it lists a
+                    # map whose key is said to be a jhash.
+                    key="numgen inc mod 2",
+                    data=f"{FAMILY[draw.family].ip} daddr",
+                    typeof=True,
+                    elements=draw.layout.seats,
+                )
+            rules = (*rules, draw.rule.replace("{map}", name))
+        chains[draw.chain] = Chain(name=draw.chain, rules=rules)
 
 
 class Renderer:
@@ -85,6 +143,7 @@ def render_frontend(frontend: Frontend) -> Piece:
     counters: set[str] = set()
     elements: list[tuple[str, str, str]] = []
     nodes: list[frozenset[str]] = []
+    draws: list[Draw] = []
     protocol = frontend.key.protocol.lower()
     rows = rows_of(frontend)
     families = {family_of(address.ip) for address in frontend.listen}
@@ -101,13 +160,17 @@ def render_frontend(frontend: Frontend) -> Piece:
                 elements.append((f"guard-{where}{number}", key, f"goto {names.guard}"))
         if guard is not None:
             _add_guard(guard, sets, chains, counters)
-        sets += _maps(frontend, names, layout)
-        chains += _chains(frontend, names, len(layout.seats))
+        if frontend.relay.affinity_seconds:
+            affinity_map, remember = _affinity(frontend, names)
+            sets.append(affinity_map)
+            chains.append(remember)
+        draws.append(_draw(frontend, names, layout))
         elements += _backend_elements(frontend, names)
         nodes.append(layout.nodes)
     return Piece(
         sets=tuple(sets),
         chains=tuple(chains),
+        draws=tuple(draws),
         counters=tuple(sorted(counters)),
         elements=tuple(elements),
         nodes=tuple(nodes),
@@ -120,14 +183,6 @@ def _add_guard(
     chains.append(guard.chain)
     sets += [each for each in guard.sets if each.name not in {s.name for s in sets}]
     counters.update(guard.counters)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """One family's backends: the elements of their table, and all their addresses."""
-
-    seats: Mapping[str, str]
-    nodes: frozenset[str]
 
 
 def _layout_of(frontend: Frontend, rows: tuple[Row, ...], number: int) -> _Layout:
@@ -163,12 +218,13 @@ def _layout(
     nodes = frozenset(ip for ip, _, _ in mine)
     if balance not in HASHED:
         seated = seats_in_turn(tuple(mine))
-        return _Layout({str(seat): ip for seat, ip in enumerate(seated)}, nodes)
+        digest = f"{text_hash(' '.join(seated)):016x}"
+        return _Layout({str(seat): ip for seat, ip in enumerate(seated)}, nodes, digest)
     served = [(ip, weight) for ip, weight, serves in mine if serves]
     if not served:
-        return _Layout({}, nodes)
+        return _Layout({}, nodes, "")
     table = seats_by_client(balance, tuple((f"{ip}:{port}", weight) for ip, weight in served))
-    return _Layout({str(place): served[at][0] for place, at in enumerate(table)}, nodes)
+    return _Layout({str(place): served[at][0] for place, at in enumerate(table)}, nodes, "")
 
 
 def _listen_key(ip: str, port: int, protocol: str, number: int) -> tuple[str, str]:
@@ -179,57 +235,48 @@ def _listen_key(ip: str, port: int, protocol: str, number: int) -> tuple[str, st
     return exact, f"{canonical(ip)} . {protocol} . {port}"
 
 
-def _maps(frontend: Frontend, names: Names, layout: _Layout) -> list[ElementSet]:
+def _affinity(frontend: Frontend, names: Names) -> tuple[ElementSet, Chain]:
+    """The map from clients to backends, and the chain that writes it."""
     family = FAMILY[names.family]
-    maps = [
-        ElementSet(
-            name=names.backends,
-            # A number, whichever way it is drawn: nft 1.0.6 crashes when it lists a map
-            # whose key is said to be a jhash.
-            key="numgen inc mod 2",
-            data=f"{family.ip} daddr",
-            typeof=True,
-            elements=layout.seats,
-        )
-    ]
-    if frontend.relay.affinity_seconds:
-        maps.append(
-            ElementSet(
-                name=names.affinity,
-                key=family.type,
-                data=family.type,
-                dynamic=True,
-                options=(f"size {CLIENT_ENTRIES}", "flags dynamic,timeout"),
-            )
-        )
-    return maps
+    remembered = ElementSet(
+        name=names.affinity,
+        key=family.type,
+        data=family.type,
+        dynamic=True,
+        options=(f"size {CLIENT_ENTRIES}", "flags dynamic,timeout"),
+    )
+    rule = (
+        f"update @{names.affinity} {{ {family.ip} saddr "
+        f"timeout {frontend.relay.affinity_seconds}s : {family.ip} daddr }}"
+    )
+    return remembered, Chain(name=names.remember, rules=(rule,))
 
 
-def _chains(frontend: Frontend, names: Names, seats: int) -> list[Chain]:
+def _draw(frontend: Frontend, names: Names, layout: _Layout) -> Draw:
     family = FAMILY[names.family]
-    protocol = frontend.key.protocol.lower()
-    rules: list[str] = []
-    chains: list[Chain] = []
-    port = frontend.node_port
-    dnat = f"meta l4proto {protocol} dnat {family.ip} to"
-    affinity = frontend.relay.affinity_seconds
-    if affinity:
-        if seats:
-            rules.append(f"{dnat} {family.ip} saddr map @{names.affinity} : {port}")
-        remember = (
-            f"update @{names.affinity} {{ {family.ip} saddr timeout {affinity}s "
-            f": {family.ip} daddr }}"
-        )
-        chains.append(Chain(name=names.remember, rules=(remember,)))
+    seats, port = len(layout.seats), frontend.node_port
+    dnat = f"meta l4proto {frontend.key.protocol.lower()} dnat {family.ip} to"
+    first: tuple[str, ...] = ()
+    rule = ""
     if seats:
+        if frontend.relay.affinity_seconds:
+            first = (f"{dnat} {family.ip} saddr map @{names.affinity} : {port}",)
         if frontend.balance in HASHED:
-            draw = f"jhash {family.ip} saddr mod {seats} seed 0x{JHASH_SEED:x}"
+            number = f"jhash {family.ip} saddr mod {seats} seed 0x{JHASH_SEED:x}"
         elif frontend.balance is Balance.RANDOM:
-            draw = f"numgen random mod {seats}"
+            number = f"numgen random mod {seats}"
         else:
-            draw = f"numgen inc mod {seats}"
-        rules.append(f"{dnat} {draw} map @{names.backends} : {port}")
-    return [Chain(name=names.chain, rules=tuple(rules)), *chains]
+            number = f"numgen inc mod {seats}"
+        rule = f"{dnat} {number} map @{{map}} : {port}"
+    return Draw(
+        chain=names.chain,
+        own=names.backends,
+        family=names.family,
+        layout=layout,
+        shareable=frontend.balance not in HASHED,
+        first=first,
+        rule=rule,
+    )
 
 
 def _backend_elements(frontend: Frontend, names: Names) -> list[tuple[str, str, str]]:

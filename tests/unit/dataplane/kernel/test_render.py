@@ -97,6 +97,15 @@ def test_the_nearest_tier_serves_while_enough_of_it_is_active() -> None:
     assert seated(both) == {"3", "4"}
 
 
+def test_frontends_with_the_same_backends_share_a_map_and_nothing_else() -> None:
+    one, two = a_frontend("one", edge_port=1), a_frontend("two", edge_port=2)
+    other = with_state(a_frontend("other", edge_port=3), 1, BackendState.DOWN)
+    maps = [s for s in render([one, two, other]).sets if s[:3] in ("s4-", "b4-")]
+    assert len(maps) == 2
+    alone = [s for s in render([one, other]).sets if s[:3] in ("s4-", "b4-")]
+    assert all(name.startswith("b4-") for name in alone)
+
+
 def test_names_never_clash() -> None:
     keys = ["a", "a-b", "a_b", "a.b", "A", "a" * 200, "a" * 199 + "b"]
     frontends = [a_frontend(name, edge_port=n) for n, name in enumerate(keys, 1)]
