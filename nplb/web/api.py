@@ -12,11 +12,10 @@ from nplb.observe.journal import Journal
 from nplb.web.details import find_frontend, frontend_page, node_page, ports_page
 from nplb.web.errors import bad_request, error_response
 from nplb.web.openapi import openapi
-from nplb.web.pages import Pages
+from nplb.web.pages import JSON_TYPE, Pages
 from nplb.web.render import JSON, render, render_status, to_bytes
 from nplb.web.stream import Stream
 
-JSON_TYPE = "application/json; charset=utf-8"
 MAX_DECISIONS = 1000
 RECENT = 50
 

@@ -14,6 +14,7 @@ from pathlib import PurePath
 
 from nplb import __version__
 from nplb.model.decision import Decision, DecisionKind
+from nplb.model.drain import ManualDrain
 from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
 from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
@@ -94,19 +95,39 @@ def _query(name: str, description: str, schema: JSON, *, required: bool = False)
     }
 
 
-def _operation(name: str, told: str, answers: JSON, parameters: list[JSON] | None = None) -> JSON:
-    return {
-        "get": {
-            "operationId": name,
-            "summary": told,
-            "parameters": parameters or [],
-            "responses": answers
-            | {
-                "503": _answer("nplb has too much to do", _ERROR),
-                "500": _answer("a fault of nplb's own", _ERROR),
-            },
-        }
+def _operation(
+    name: str,
+    told: str,
+    answers: JSON,
+    parameters: list[JSON] | None = None,
+    *,
+    method: str = "get",
+    body: JSON | None = None,
+) -> JSON:
+    operation = {
+        "operationId": name,
+        "summary": told,
+        "parameters": parameters or [],
+        "responses": answers
+        | {
+            "401": _answer("a token is wanted, or is wrong", _ERROR),
+            "403": _answer("it is not allowed", _ERROR),
+            "421": _answer("the Host header names another server", _ERROR),
+            "429": _answer("too many wrong tokens", _ERROR),
+            "503": _answer("nplb has too much to do", _ERROR),
+            "500": _answer("a fault of nplb's own", _ERROR),
+        },
+        # Reading may need none; see `admin.anonymous_read` of the configuration.
+        "security": [{}, {"token": []}] if method == "get" else [{"token": []}],
     }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+        operation["responses"] |= {
+            "408": _answer("the body came too slowly", _ERROR),
+            "413": _answer("the body is too large", _ERROR),
+            "501": _answer("this server does not do it", _ERROR),
+        }
+    return {method: operation}
 
 
 _ERROR: JSON = {"$ref": "#/components/schemas/Error"}
@@ -259,6 +280,7 @@ def openapi() -> JSON:
             {"200": _answer("a stream", {"type": "string"}, "text/event-stream")},
         ),
     }
+    paths |= _drain_paths(schemas, bad) | _check_path(schemas, bad)
     schemas.named["Error"] = _object(
         {
             "error": _object(
@@ -281,7 +303,128 @@ def openapi() -> JSON:
             "removed within v1.",
         },
         "paths": paths,
-        "components": {"schemas": dict(sorted(schemas.named.items()))},
+        "components": {
+            "schemas": dict(sorted(schemas.named.items())),
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a line of admin.token_file, or of admin.read_token_file for "
+                    "reading alone",
+                }
+            },
+        },
+    }
+
+
+def _drain_paths(schemas: _Schemas, bad: JSON) -> JSON:
+    """Nodes that are drained by hand."""
+    drain = schemas.of(ManualDrain)
+    unable = {"501": _answer("this server does not do it", _ERROR)}
+    name: JSON = {"type": "string", "minLength": 1, "maxLength": 253}
+    asked: JSON = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["node"],
+        "properties": {
+            "cluster": {
+                "type": "string",
+                "maxLength": 253,
+                "description": "may be left out where one alone can be meant",
+            },
+            "node": name,
+            "who": {"type": "string", "maxLength": 128, "description": "who says so"},
+            "why": {"type": "string", "maxLength": 512},
+        },
+    }
+    here = {"name": "cluster", "in": "path", "required": True, "schema": name}
+    return {
+        "/api/v1/drains": _operation(
+            "drains",
+            "The nodes that are drained by hand.",
+            {"200": _answer("the drains", _object({"drains": {"type": "array", "items": drain}}))},
+        )
+        | _operation(
+            "drain",
+            "Give a node no new connections, until it is put back.",
+            {
+                "201": _answer("it is drained", drain),
+                "404": _answer("the plan has no such node", _ERROR),
+            }
+            | bad,
+            method="post",
+            body={"application/json": {"schema": asked}},
+        ),
+        "/api/v1/drains/{cluster}/{node}": _operation(
+            "undrain",
+            "Put a node back.",
+            {
+                "204": {"description": "it is back"},
+                "404": _answer("it was not drained by hand", _ERROR),
+            }
+            | unable,
+            [here, here | {"name": "node"}],
+            method="delete",
+        ),
+    }
+
+
+def _check_path(schemas: _Schemas, bad: JSON) -> JSON:
+    """Manifests that are asked about."""
+    words = {"type": "string"}
+    one = _all_of(
+        _object({"service": schemas.of(ServiceKey)}),
+        {
+            "place": words | {"description": "line and column of the manifest"},
+            "accepted": {"type": "boolean"},
+            "code": {"type": "integer"},
+            "reason": words,
+            "message": words | {"description": "the API server's own words, if it refuses"},
+            "hint": words,
+            "rolled_back": {"type": "boolean"},
+            "ports": {"type": "array", "items": {"type": "object"}},
+        },
+    )
+    told: JSON = {"schema": {"type": "string", "description": "Services as kubectl takes them"}}
+    return {
+        "/api/v1/ports/check": _operation(
+            "check",
+            "What the API server would answer to the Services of a manifest. Nothing is sent to "
+            "it, and nothing changes.",
+            {
+                "200": _answer(
+                    "the answers",
+                    _object(
+                        {
+                            "cluster": words,
+                            "port_range": words,
+                            "as": {"type": "string", "enum": ["create", "apply"]},
+                            "transaction": {"type": "boolean"},
+                            "accepted": {"type": "boolean"},
+                            "notes": {"type": "array", "items": words},
+                            "services": {"type": "array", "items": one},
+                        }
+                    ),
+                )
+            }
+            | bad,
+            [
+                _query("cluster", "which one, where there are several", _WORD),
+                _query(
+                    "as",
+                    "as which request: what exists is refused, or updated",
+                    {"type": "string", "enum": ["create", "apply"]},
+                ),
+                _query(
+                    "transaction",
+                    "all or none",
+                    {"type": "string", "enum": ["true", "false"]},
+                ),
+                _query("namespace", "for Services that name none", _WORD),
+            ],
+            method="post",
+            body={"application/yaml": told, "application/json": {"schema": {}}},
+        )
     }
 
 

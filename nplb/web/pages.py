@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+JSON_TYPE = "application/json; charset=utf-8"
 MAX_AT_ONCE = 2
 MAX_WAITING = 32
 _COMPRESS_FROM = 4096

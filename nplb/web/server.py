@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -15,16 +16,20 @@ from aiohttp.typedefs import Handler, Middleware
 from nplb.aio.tasks import TaskOwner
 from nplb.model.errors import HostError, HostPermissionError
 from nplb.model.keys import Address
+from nplb.model.settings import AdminSettings
 from nplb.model.status import Status
 from nplb.observe.history import STEP_SECONDS, History
 from nplb.observe.journal import Journal
 from nplb.observe.metrics import MetricsPage
 from nplb.web.access import host_check
 from nplb.web.api import Api
+from nplb.web.changes import Changes, Drains
 from nplb.web.errors import errors_as_json
 from nplb.web.guard import Guards
 from nplb.web.health import Health
 from nplb.web.pages import Pages
+from nplb.web.portcheck import ManifestCheck
+from nplb.web.rights import Rights, rights_check
 from nplb.web.static import Static
 from nplb.web.stream import Stream
 
@@ -47,7 +52,9 @@ class AdminServer:
     """Serves health endpoints, metrics and the API.
 
     `status` is called in the event loop for each request that needs it. `hosts` are names,
-    beyond addresses and localhost, under which clients may ask.
+    beyond addresses and localhost, under which clients may ask. `settings` say whose requests
+    are answered; its own `listen` and `hosts` give way to the arguments. `drains` and
+    `check_manifest` do what clients ask for.
     """
 
     def __init__(
@@ -58,11 +65,17 @@ class AdminServer:
         journal: Journal | None = None,
         hosts: Collection[str] = (),
         guards: Guards | None = None,
+        settings: AdminSettings = AdminSettings(),
+        drains: Drains | None = None,
+        check_manifest: ManifestCheck | None = None,
     ) -> None:
         self._status = status
         self._listen = listen
         self._journal = journal
-        self._hosts = hosts
+        self._hosts = (*hosts, *settings.hosts)
+        self._rights = Rights(replace(settings, hosts=self._hosts))
+        self._drains = drains
+        self._check_manifest = check_manifest
         self._guards = guards or Guards()
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -93,6 +106,7 @@ class AdminServer:
                 _tell(self._guards),
                 errors_as_json,
                 host_check({self._listen.ip, *self._hosts}),
+                rights_check(self._rights),
             ],
             client_max_size=1 << 20,
         )
@@ -105,6 +119,13 @@ class AdminServer:
             history=self._history,
         )
         app.add_routes(api.routes())
+        changes = Changes(
+            status=self._status,
+            drains=self._drains,
+            check_manifest=self._check_manifest,
+            pages=pages,
+        )
+        app.add_routes(changes.routes())
         app.add_routes(Static().routes())
         app.add_routes([web.get("/metrics", partial(self._serve_metrics, pages))])
         app.on_response_prepare.append(_add_headers)

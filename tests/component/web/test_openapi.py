@@ -31,6 +31,7 @@ PATHS = [
     "/api/v1/node?cluster=prod&name=node-1",
     "/api/v1/node?cluster=prod",
     "/api/v1/ports",
+    "/api/v1/drains",
     "/api/v1/history",
     "/api/v1/history?frontend=prod/shop/web:80/TCP",
 ]
@@ -71,7 +72,9 @@ async def test_every_answer_is_as_described(name: str) -> None:
 
 def test_every_path_is_described() -> None:
     assert set(openapi()["paths"]) == {path.partition("?")[0] for path in PATHS} | {
-        "/api/v1/events"
+        "/api/v1/events",
+        "/api/v1/drains/{cluster}/{node}",
+        "/api/v1/ports/check",
     }
     for schema in openapi()["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
