@@ -27,7 +27,8 @@ from nplb.dataplane.kernel.plane import KernelPlane, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.split import SplitPlane
 from nplb.health.prober import Prober
-from nplb.model.cluster import SourceState, SourceStatus
+from nplb.lab.portcheck import ManifestCheck
+from nplb.model.cluster import Service, SourceState, SourceStatus
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.errors import ConfigurationError, NplbError
 from nplb.model.kernel import PlaneKind
@@ -147,7 +148,12 @@ class Daemon:
         admin = None
         if settings.admin.listen is not None:
             admin = AdminServer(
-                status=self._keeper.status, listen=settings.admin.listen, journal=self._journal
+                status=self._keeper.status,
+                listen=settings.admin.listen,
+                journal=self._journal,
+                settings=settings.admin,
+                drains=self._drains,
+                check_manifest=ManifestCheck(self._inputs.settings.get, self._services),
             )
             await admin.start()
         await self._feeds.follow(settings)
@@ -155,6 +161,11 @@ class Daemon:
         self._tasks.spawn(self._reconciler.run(), "reconciler")
         self._tasks.spawn(self._tell_service_manager(), "service-manager")
         return admin
+
+    def _services(self, cluster: str) -> tuple[Service, ...]:
+        """A cluster's Services as they were last seen."""
+        snapshot = self._inputs.snapshots.get().get(cluster)
+        return snapshot.services if snapshot is not None else ()
 
     async def _serve(self) -> None:
         """Until told to stop, or a part that nothing works without has failed."""

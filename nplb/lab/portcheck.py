@@ -7,7 +7,6 @@ from nplb.alloc.answers import Answer, Answers
 from nplb.alloc.predict import settle
 from nplb.lab.portfiles import RawService, raw_services
 from nplb.lab.portread import ReadCluster, read_cluster
-from nplb.lab.rehearsal import Rehearsal
 from nplb.model.cluster import Service
 from nplb.model.errors import NplbError
 from nplb.model.settings import Settings
@@ -26,6 +25,9 @@ def check_services(
     service_cidr: str | None = None,
 ) -> Answers:
     """The answers for Services sent in this order. `namespace` is for those that name none."""
+    # Most of the lab's API comes with it, which an nplb that is never asked does without.
+    from nplb.lab.rehearsal import Rehearsal
+
     found = cluster.found
     cidrs = found.service_cidrs or ()
     rehearsal = Rehearsal(
