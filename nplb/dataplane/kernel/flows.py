@@ -44,14 +44,11 @@ class Leavers:
     def observe(self, frontends: Iterable[Frontend], now: float) -> Due:
         """Take the plan's frontends. `now` is epoch seconds."""
         current = {frontend.key: frontend for frontend in frontends}
-        present: set[Source] = set()
         deadlines: dict[Source, float] = {}
         for key, frontend in current.items():
             before = self._before.get(key)
             if before is not None and before is not frontend:
                 self._note_gone(before, frontend, now)
-            if self._gone:
-                present.update(source(backend) for backend in frontend.backends)
             for backend in [b for b in frontend.backends if b.state is not BackendState.ACTIVE]:
                 deadline = _deadline(frontend, backend)
                 if deadline is not None:
@@ -60,7 +57,9 @@ class Leavers:
             if key not in current:
                 self._note_gone(before, None, now)
         self._before = current
-        self._gone = {s: d for s, d in self._gone.items() if s not in present}
+        if self._gone:
+            present = {source(b) for frontend in current.values() for b in frontend.backends}
+            self._gone = {s: d for s, d in self._gone.items() if s not in present}
         deadlines |= self._gone
         later = [deadline - now for deadline in deadlines.values() if deadline > now]
         return Due(
