@@ -1,4 +1,4 @@
-"""Who is compared: nplb's relay, HAProxy as most run it and tuned, nginx stream, and nobody."""
+"""Who is compared: nplb's planes, HAProxy as most run it and tuned, nginx stream, and nobody."""
 
 import subprocess
 import sys
@@ -72,6 +72,8 @@ class Contender:
 CONTENDERS = (
     Contender(name="direct", ip=NODE_IPS[0]),
     Contender(name="nplb"),
+    Contender(name="nplb-kernel"),
+    Contender(name="nplb-kernel-2000"),
     Contender(name="haproxy-tuned"),
     Contender(name="haproxy"),
     Contender(name="nginx"),
@@ -92,6 +94,9 @@ def _command(name: str, folder: Path, threads: int) -> list[str] | None:
         return None
     if name == "nplb":
         return [sys.executable, "-m", "tests.bench.serve", str(threads)]
+    if name.startswith("nplb-kernel"):
+        more = name.removeprefix("nplb-kernel").strip("-") or "0"
+        return [sys.executable, "-m", "tests.bench.serve_kernel", more]
     if name == "nginx":
         module = next(path for path in STREAM_MODULES if Path(path).exists())
         conf = folder / "edge-nginx.conf"

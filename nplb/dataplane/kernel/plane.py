@@ -34,9 +34,12 @@ RETRY_SECONDS = 5.0
 # A connection whose first packet met the old rules may appear just after the first sweep.
 SECOND_SWEEP_SECONDS = 1.0
 SWEEPS = 2
-# Counters are read at most this often, and reading takes at most a share of the time.
+# Counters are read at most this often while somebody looks at them, and reading takes at most a
+# share of the time. Nobody has looked for a while: they are read now and then.
 METER_SECONDS = 1.0
 METER_SHARE = 0.05
+METER_IDLE_SECONDS = 10.0
+LOOKED_SECONDS = 60.0
 # How often the kernel is asked whether somebody else has written rules.
 WATCH_SECONDS = 1.0
 
@@ -73,6 +76,7 @@ class KernelPlane:
         self._sweeps: dict[Source, int] = {}
         self._active: dict[str, int] = {}
         self._traffic = Traffic()
+        self._looked = float("-inf")
 
     async def start(self) -> None:
         """Check the edge, and begin to read counters and to watch for damage.
@@ -98,6 +102,7 @@ class KernelPlane:
 
     def traffic(self) -> Traffic:
         """All counters as they were read last."""
+        self._looked = time.monotonic()
         return self._traffic
 
     async def flush(self) -> bool:
@@ -348,7 +353,10 @@ class KernelPlane:
                 await self.read_counters()
             except Exception:
                 log.exception("the kernel's counters could not be read; the last ones stay")
-            wait = max(METER_SECONDS, (time.monotonic() - began) / METER_SHARE)
+            ended = time.monotonic()
+            idle = ended - self._looked > LOOKED_SECONDS
+            often = METER_IDLE_SECONDS if idle else METER_SECONDS
+            wait = max(often, (ended - began) / METER_SHARE)
 
     async def _watch(self) -> None:
         """Tell the owner when somebody else has written rules."""
