@@ -7,7 +7,7 @@ CONFIG ?= config/nplb.yaml
 # the alert rules, and a browser for the dashboard.
 DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haproxy prometheus:promtool chromium:chromium
 # What the benchmark compares with, and measures with.
-DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:nginx wrk:wrk iperf3:iperf3 nghttp2-client:h2load
+DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
 .PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run bench clean
@@ -37,12 +37,7 @@ debian-venv:
 	  else echo "python3 has no venv module: as root, run 'apt-get install python3-venv'" >&2; exit 1; fi; }
 
 debian-test:
-	@missing=""; for pair in $(DEBIAN_TEST); do \
-	  command -v "$${pair#*:}" >/dev/null || PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair#*:}" >/dev/null || missing="$$missing $${pair%:*}"; done; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
-	  else echo "note: without root, tests that need$$missing are skipped" >&2; fi; fi
+	@tests/install-debian.sh $(DEBIAN_TEST)
 
 demo: venv ## a sandbox cluster with nplb in front of it, until Ctrl-C
 	@$(BIN)/nplb demo
@@ -68,7 +63,7 @@ schema: venv ## write config/nplb.schema.json anew
 
 bench: venv-dev ## compare the relay with HAProxy and nginx, as root: make bench [QUICK=1]
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@$(MAKE) --no-print-directory debian-test DEBIAN_TEST="$(DEBIAN_BENCH)"
+	@tests/install-debian.sh $(DEBIAN_BENCH)
 	@$(BIN)/python -m tests.bench.compare $(if $(QUICK),--quick,--docs docs/benchmarks.md) $(ARGS)
 
 run: venv ## run the balancer: make run CONFIG=path
