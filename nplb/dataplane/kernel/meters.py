@@ -73,6 +73,8 @@ class Meters:
         self._meters: dict[tuple[str, str], tuple[Meter, Meter]] = {}
         self._refused: dict[str, Meter] = {}
         self._left: dict[FrontendKey, FrontendCounters] = {}
+        self._owners: dict[str, FrontendKey] = {}
+        self._elements: dict[FrontendKey, dict[str, None]] = {}
 
     def take(self, read: Reading) -> None:
         """A new reading of the kernel."""
@@ -84,31 +86,21 @@ class Meters:
         for name, packets in read.refused.items():
             self._refused.setdefault(name, Meter()).take(packets)
 
-    def retire(self, frontend: FrontendKey, key: str) -> None:
-        """A backend has left its frontend for good: its sums stay the frontend's, and another
-        one at the same address begins at zero."""
-        counters = self._backend(key, 0)
-        before = self._left.get(frontend, FrontendCounters())
-        self._left[frontend] = FrontendCounters(
-            accepted=before.accepted + counters.connections,
-            bytes_in=before.bytes_in + counters.bytes_in,
-            bytes_out=before.bytes_out + counters.bytes_out,
-        )
-        for name in SETS:
-            self._meters.pop((name, key), None)
-
     def traffic(self, frontends: Iterable[Frontend], active: Mapping[str, int]) -> Traffic:
         """All counters. `active` are open connections by element text."""
         fronts: dict[FrontendKey, FrontendCounters] = {}
         backs = {}
         for frontend in frontends:
-            left = self._left.get(frontend.key, FrontendCounters())
-            accepted, open_now = left.accepted, 0
-            sent, answered = left.bytes_in, left.bytes_out
             for backend in frontend.backends:
                 key = element(backend)
+                self._claim(key, frontend.key)
+                backs[backend.key] = self._backend(key, active.get(key, 0))
+            # Nodes that have left are still in the frontend's sums.
+            sums = self._left.get(frontend.key, FrontendCounters())
+            accepted, open_now = sums.accepted, 0
+            sent, answered = sums.bytes_in, sums.bytes_out
+            for key in self._elements.get(frontend.key, ()):
                 counters = self._backend(key, active.get(key, 0))
-                backs[backend.key] = counters
                 accepted += counters.connections
                 open_now += counters.active
                 sent += counters.bytes_in
@@ -126,6 +118,28 @@ class Meters:
                 ends=ends,
             )
         return Traffic(frontends=fronts, backends=backs)
+
+    def _claim(self, key: str, frontend: FrontendKey) -> None:
+        """An address belongs to a frontend from now on. What another one had counted there (its
+        NodePort was given away) stays that one's, and the new one begins at zero."""
+        owner = self._owners.get(key)
+        if owner == frontend:
+            return
+        self._owners[key] = frontend
+        self._elements.setdefault(frontend, {})[key] = None
+        if owner is None:
+            return
+        self._elements[owner].pop(key, None)
+        counters = self._backend(key, 0)
+        before = self._left.get(owner, FrontendCounters())
+        self._left[owner] = FrontendCounters(
+            accepted=before.accepted + counters.connections,
+            bytes_in=before.bytes_in + counters.bytes_in,
+            bytes_out=before.bytes_out + counters.bytes_out,
+        )
+        for name in SETS:
+            for meter in self._meters.get((name, key), ()):
+                meter.base = -meter.last
 
     def _backend(self, key: str, active: int) -> BackendCounters:
         number = 6 if key.count(":") > 1 else 4

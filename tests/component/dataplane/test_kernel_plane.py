@@ -298,6 +298,9 @@ async def test_counters(world: Site, plane: KernelPlane) -> None:
     await plane.apply(a_plan(frontend))
     await served(world, 1)
     assert (await plane.read_counters()).frontends[frontend.key].accepted == 4
+    # A node that leaves takes nothing of the frontend's sums with it.
+    await plane.apply(a_plan(without(frontend, 1)))
+    assert (await plane.read_counters()).frontends[frontend.key].accepted == 4
 
 
 async def test_a_flushed_or_damaged_table_is_repaired(world: Site, plane: KernelPlane) -> None:
