@@ -237,6 +237,7 @@ def _overview(status: Status, before: Board | None, seconds: float) -> JSON:
         "parts": render(status.ready),
         "sources": render(status.sources),
         "findings": render(status.findings),
+        "drains": render(status.drains),
         "reload": render(status.reload),
         "last_error": status.last_error,
         "plan": status.plan.generation,

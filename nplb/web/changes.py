@@ -83,10 +83,15 @@ class Changes:
         if not node:
             bad_request("node is missing: say which is to be drained")
         status = self._status()
-        cluster = _cluster(status, _text(wanted, "cluster", _MAX_NAME), node)
-        if not _is_known(status, cluster, node):
+        named = _text(wanted, "cluster", _MAX_NAME)
+        cluster = _cluster(status, named, node)
+        # Whoever names the cluster may mean a node that is yet to come.
+        if not named and not _is_known(status, cluster, node):
             return error_response(
-                404, "NotFound", f"cluster {cluster} has no node {node!r} in the plan now"
+                404,
+                "NotFound",
+                f"cluster {cluster} has no node {node!r} in the plan now; name the cluster too "
+                "if it is yet to come",
             )
         who, why = _text(wanted, "who", _MAX_WHO), _text(wanted, "why", _MAX_WHY)
         try:

@@ -31,6 +31,8 @@ def frontend_page(status: Status, frontend: Frontend, decisions: Iterable[Decisi
     page["traffic"] = render(status.traffic.frontends.get(frontend.key, _NO_FRONTEND))
     page["backends"] = [_backend(status, one) for one in frontend.backends]
     page["left_out"] = [_left_out(one) for one in frontend.left_out]
+    cluster = frontend.key.service.cluster
+    page["drained"] = [drain.node for drain in status.drains if drain.cluster == cluster]
     page["now"] = status.now
     page["decisions"] = render(tuple(decisions))
     return page
@@ -49,9 +51,11 @@ def node_page(
         found += [one | {"frontend": str(frontend.key)} for one in here]
     if not found:
         return None
+    here = [drain for drain in status.drains if (drain.cluster, drain.node) == (cluster, node)]
     return {
         "cluster": cluster,
         "node": node,
+        "drain": render(here[0]) if here else None,
         "now": status.now,
         "backends": found,
         "decisions": render(tuple(decisions)),

@@ -206,6 +206,7 @@ def openapi() -> JSON:
                             "backends": {"type": "array", "items": one_backend},
                             "left_out": {"type": "array", "items": one_left_out},
                             "explanation": {"type": "string"},
+                            "drained": {"type": "array", "items": {"type": "string"}},
                             "decisions": decisions,
                         },
                     ),
@@ -225,6 +226,7 @@ def openapi() -> JSON:
                         {
                             "cluster": {"type": "string"},
                             "node": {"type": "string"},
+                            "drain": {"anyOf": [schemas.of(ManualDrain), {"type": "null"}]},
                             "now": number,
                             "backends": {
                                 "type": "array",

@@ -2,6 +2,7 @@
 
 import { fill, h, duration, clock } from "./dom.js";
 import { Store } from "./store.js";
+import { askToken } from "./drain.js";
 import { overview } from "./overview.js";
 import { services } from "./matrix.js";
 import { service } from "./service.js";
@@ -52,8 +53,9 @@ function show() {
 function showState() {
   const live = document.getElementById("live");
   live.dataset.state = store.state;
-  const text = { live: "live", stale: "stale", connecting: "connecting" }[store.state];
+  const text = { live: "live", stale: "stale", connecting: "connecting", locked: "token needed" }[store.state];
   if (live.textContent !== text) live.textContent = text;
+  if (store.state === "locked") { unlock(); return; }
   const banner = document.getElementById("stale");
   const stale = store.state === "stale";
   banner.hidden = !stale;
@@ -62,6 +64,19 @@ function showState() {
     const text = `No news from nplb for ${duration((Date.now() - store.seenAt) / 1000)}. What you see is from ${clock(store.board.at)}; trying to reconnect.`;
     if (banner.textContent !== text) banner.textContent = text;
   }
+}
+
+let asking = false;
+async function unlock() {
+  fill(main, h("section", { class: "panel flow" }, h("h1", null, "Reading needs a token"), h("p", { class: "hint" }, "It is a line of admin.read_token_file or admin.token_file on the edge, and is kept in this tab until it is closed."),
+    h("p", null, h("button", { type: "button", class: "main", onclick: () => unlock() }, "Enter a token"))));
+  page?.close?.();
+  page = null;
+  if (asking) return;
+  asking = true;
+  const given = await askToken("Without one this page may not be read from where you are.");
+  asking = false;
+  if (given) store.reconnect();
 }
 
 function showFoot() {

@@ -1,7 +1,8 @@
 // Live charts of the last hour: uPlot over what /api/v1/history keeps.
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
-import { get, h, num, token, bytesText } from "./dom.js";
+import { h, num, token, bytesText } from "./dom.js";
+import { ask as get } from "./session.js";
 
 const SPAN = 3600;
 const STEP = 5;

@@ -97,11 +97,4 @@ export function panel(title, more, ...children) {
 export const serviceLink = (key) => `#/service/${encodeURIComponent(key)}`;
 export const nodeLink = (cluster, node) => `#/node/${encodeURIComponent(cluster)}/${encodeURIComponent(node)}`;
 
-export async function get(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
-  const document = await answer.json();
-  if (!answer.ok) throw new Error(document.error?.message ?? `the server answered ${answer.status}`);
-  return document;
-}
-
 export const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -3,7 +3,8 @@
 // States differ by shape as well as by colour: a full square is active, a half one drains, a
 // cross is down, a ring is left out.
 
-import { get, h, duration, nodeLink, num, serviceLink, token, words, bytesText } from "./dom.js";
+import { h, duration, nodeLink, num, serviceLink, token, words, bytesText } from "./dom.js";
+import { ask as get } from "./session.js";
 
 const ROW = 26;
 

@@ -3,6 +3,7 @@
 import { h, nodeLink, num, panel, refill, serviceLink, since, tag, words } from "./dom.js";
 import { cell, detailPage, probeText, why } from "./service.js";
 import { eventList } from "./timeline.js";
+import { drainButton } from "./drain.js";
 
 const ORDER = { down: 0, left_out: 1, draining: 2, active: 3 };
 const SHOWN = 200;
@@ -51,7 +52,9 @@ export function node(store, args) {
         let open = 0, failures = 0;
         for (const one of page.backends) { states[one.state] += 1; open += one.traffic?.active ?? 0; failures += one.traffic?.connect_failures ?? 0; }
         const worst = states.down ? (states.active ? ["draining", `${states.down} of ${page.backends.length} backends down`] : ["down", "nothing works here"]) : states.draining ? ["draining", "drains"] : ["active", "all well"];
-        refill(head, [worst], () => [h("h1", null, h("span", { class: "crumb" }, `${cluster} / `), name), tag(...worst)]);
+        const by = page.drain;
+        refill(head, [worst, by], () => [h("h1", null, h("span", { class: "crumb" }, `${cluster} / `), name), tag(...worst),
+          by ? h("span", { class: "count" }, `drained by hand${by.who ? ` by ${by.who}` : ""}${by.why ? `: ${by.why}` : ""} `, since(by.at, page.now)) : null, drainButton(cluster, name, Boolean(by))]);
         const fact = (label, value) => h("div", null, h("dt", null, label), h("dd", null, value));
         refill(facts, [states, open, failures], () => [fact("Backends", page.backends.length), fact("Active", states.active), fact("Draining", states.draining), fact("Down", states.down), fact("Connections open", num(open)), fact("Failed connects", num(failures)), fact("Addresses", [...new Set(page.backends.map((one) => one.key?.address.ip).filter(Boolean))].join(", ") || "–")]);
         const all = [...page.backends].sort((a, b) => ORDER[a.state] - ORDER[b.state] || a.frontend.localeCompare(b.frontend));

@@ -28,6 +28,7 @@ export function problems(o) {
   for (const one of o.troubles.nodes) say("error", `Nothing works on node ${one.node}: ${words(one.reason)}`, { link: nodeLink(one.cluster, one.node), since: one.since, remedy: `${one.count} backends are out because of it. Clients go to other nodes.` });
   for (const one of o.troubles.frontends) say("error", `${one.key} has no active backend${one.reason ? `: ${words(one.reason)}` : ""}`, { link: serviceLink(one.key), since: one.since, remedy: "Its clients are refused." });
   for (const finding of o.findings) say(finding.severity, `${words(finding.kind)}: ${finding.text}`, { since: finding.since, remedy: finding.remedy, link: finding.kind.startsWith("port_") ? "#/ports" : null });
+  for (const one of o.drains) say("info", `Node ${one.node} is drained by hand${one.who ? ` by ${one.who}` : ""}${one.why ? `: ${one.why}` : ""}`, { link: nodeLink(one.cluster, one.node), since: one.at, remedy: "It gets no new connection until it is put back." });
   const others = Object.entries(o.troubles.others).sort((a, b) => b[1] - a[1]);
   const count = others.reduce((sum, [, n]) => sum + n, 0);
   if (count) say("warning", `${count} ${o.troubles.nodes.length || o.troubles.frontends.length ? "more " : ""}${count === 1 ? "backend is" : "backends are"} down`, { link: "#/services?trouble=1", remedy: others.map(([reason, n]) => `${words(reason)} ${n}`).join(", ") });

@@ -1,6 +1,8 @@
 // The NodePort range as a picture: who has which number, what is free, what is wrong.
 
-import { duration, get, h, num, panel, refill, stamp, token } from "./dom.js";
+import { duration, h, num, panel, refill, stamp, token } from "./dom.js";
+import { ask as get } from "./session.js";
+import { checkPanel } from "./check.js";
 
 function ledger(view) {
   const canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": `NodePort range ${view.port_range} of cluster ${view.cluster}. Arrow keys move.` });
@@ -131,9 +133,9 @@ export function ports() {
       for (const view of page.ledgers) {
         const one = drawn.get(view.cluster);
         if (one) { one.take(view); continue; }
-        if (!drawn.size) body.replaceChildren();
+        if (!drawn.size) body.replaceChildren(checkPanel(page.ledgers.map((other) => other.cluster)));
         drawn.set(view.cluster, ledger(view));
-        body.append(drawn.get(view.cluster).element);
+        body.lastElementChild.before(drawn.get(view.cluster).element);
         drawn.get(view.cluster).draw();
       }
     } catch { /* the state of the connection is shown above */ }

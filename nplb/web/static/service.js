@@ -1,9 +1,11 @@
 // One service's port: its frontend, its backends with the reason of each, charts, decisions.
 
-import { bytesText, duration, get, h, nodeLink, num, panel, refill, since, tag, words } from "./dom.js";
+import { bytesText, duration, h, nodeLink, num, panel, refill, since, tag, words } from "./dom.js";
+import { ask as get } from "./session.js";
 import { Charts } from "./charts.js";
 import { ends } from "./overview.js";
 import { eventList } from "./timeline.js";
+import { drainButton } from "./drain.js";
 
 const ORDER = { down: 0, left_out: 1, draining: 2, active: 3 };
 const SHOWN = 150;
@@ -62,7 +64,7 @@ function backends(page) {
       const repeated = last.state === one.state && last.reason === one.reason && one.state === "active";
       Object.assign(last, { state: one.state, reason: one.reason });
       return h("tr", null,
-        h("td", null, h("a", { href: nodeLink(page.key.service.cluster, one.key.node) }, one.key.node), h("div", { class: "sub mono" }, one.key.address.text)),
+        h("td", null, h("a", { href: nodeLink(page.key.service.cluster, one.key.node) }, one.key.node), h("div", { class: "sub mono" }, one.key.address.text), drainButton(page.key.service.cluster, one.key.node, page.drained.includes(one.key.node))),
         h("td", null, tag(one.state)),
         h("td", { class: "wide" }, h("div", null, words(one.reason)), repeated ? null : why(one)),
         cell("since", one.since ? since(one.since, page.now) : "–"), cell("last probe", one.verdict === undefined ? "–" : probeText(one, page.now)),
@@ -94,7 +96,7 @@ export function service(store, args) {
           fact("Listens on", page.listen.map((one) => one.text).join(", ") || "–"), fact("NodePort", `${page.node_port}/${protocol}`), page.port_name ? fact("Port name", page.port_name) : null, fact("Backends", `${active} active of ${page.backends.length}`),
           fact("Balancing", words(page.balance)), fact("Open", num(page.traffic.active)), fact("Clients", num(page.traffic.accepted)), fact("In", bytesText(page.traffic.bytes_in)), fact("Out", bytesText(page.traffic.bytes_out)),
           fact("Deadlines", `connect ${page.timeouts.connect} s, idle ${duration(page.timeouts.idle)}`), fact("Tries", page.connect_attempts)]);
-        refill(table, [page.backends, page.left_out, Math.floor(page.now / 2)], () => backends(page));
+        refill(table, [page.backends, page.left_out, page.drained, Math.floor(page.now / 2)], () => backends(page));
         refill(endsBody, page.traffic.ends, () => ends(page.traffic.ends, store.board.overview.failures));
         refill(events, page.decisions.at(-1)?.sequence ?? 0, () => eventList(page.decisions.slice(-20).reverse(), "Nothing was decided about it yet."));
       },

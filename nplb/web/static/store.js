@@ -1,4 +1,7 @@
-// The one state: the board and the decisions, kept up by server-sent events.
+// The one state: the board and the decisions, kept up by server-sent events. They are read by
+// fetch, since the browser's own EventSource can't send a token.
+
+import { ask, request } from "./session.js";
 
 const STALE_MS = 4000;
 const KEPT = 3000;
@@ -20,23 +23,47 @@ export class Store extends EventTarget {
     });
   }
 
-  #connect() {
+  // Connect anew, with whatever token there is now.
+  reconnect() { this.#connect(); }
+
+  async #connect() {
     clearTimeout(this.#retry);
     this.#retry = null;
-    this.#source?.close();
-    const source = new EventSource("api/v1/events");
-    this.#source = source;
-    source.addEventListener("full", (event) => this.#full(JSON.parse(event.data)));
-    source.addEventListener("change", (event) => this.#change(JSON.parse(event.data)));
-    source.addEventListener("decisions", (event) => this.#decided(JSON.parse(event.data)));
-    source.addEventListener("error", () => {
-      // The browser gives up after an answer that is no stream (503 while nplb starts).
-      if (source.readyState === EventSource.CLOSED) this.#later();
-    });
+    this.#source?.abort();
+    const source = this.#source = new AbortController();
+    try {
+      const answer = await request("api/v1/events", { signal: source.signal, accept: "text/event-stream" });
+      if (answer.status === 401) { this.#to("locked"); return; }
+      if (answer.ok) await this.#listen(answer.body.getReader());
+    } catch { /* nplb is away, or has ended the stream */ }
+    if (source === this.#source) this.#later();
+  }
+
+  async #listen(reader) {
+    const decoder = new TextDecoder();
+    let parts = [];
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const text = decoder.decode(value, { stream: true });
+      if (!text.includes("\n\n") && !text.startsWith("\n")) { parts.push(text); continue; }
+      const events = (parts.join("") + text).split("\n\n");
+      parts = [events.pop()];
+      for (const event of events) this.#take(event);
+    }
+  }
+
+  #take(event) {
+    const match = /^event: (\w+)\ndata: (.*)$/s.exec(event);
+    if (!match) return;
+    const document = JSON.parse(match[2]);
+    if (match[1] === "full") this.#full(document);
+    else if (match[1] === "change") this.#change(document);
+    else if (match[1] === "decisions") this.#decided(document);
   }
 
   #later() {
-    this.#retry ??= setTimeout(() => this.#connect(), 1500 + Math.random() * 1000);
+    this.#retry ??= setTimeout(() => this.#connect(), 1000 + Math.random() * 1000);
   }
 
   #full(board) {
@@ -68,8 +95,7 @@ export class Store extends EventTarget {
 
   async #catchUp() {
     try {
-      const answer = await fetch("api/v1/decisions?limit=1000");
-      const page = await answer.json();
+      const page = await ask("api/v1/decisions?limit=1000");
       this.decisions = page.decisions ?? [];
       this.dispatchEvent(new Event("decisions"));
     } catch {
@@ -83,10 +109,11 @@ export class Store extends EventTarget {
   }
 
   #watch() {
+    if (this.state === "locked") return;
     const quiet = Date.now() - this.seenAt;
     if (quiet > STALE_MS) this.#to(this.board ? "stale" : "connecting");
     // A connection that lies dead without an error is made anew.
-    if (quiet > STALE_MS * 3 && this.#retry === null && this.#source?.readyState !== EventSource.CONNECTING) {
+    if (quiet > STALE_MS * 3 && this.#retry === null) {
       this.seenAt = Date.now() - STALE_MS * 2;
       this.#connect();
     }
