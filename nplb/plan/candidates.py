@@ -1,0 +1,99 @@
+"""Which Services' ports want a frontend, where it would listen, and why others get none."""
+
+from dataclasses import dataclass
+
+from nplb.model.cluster import Service, ServicePort, ServiceType, Snapshot
+from nplb.model.kernel import PlaneKind
+from nplb.model.keys import Address, FrontendKey, Protocol
+from nplb.model.plan import Skipped
+from nplb.model.reasons import SkipReason
+from nplb.model.settings import ClusterSettings, EdgePort, FrontendSettings, Settings
+from nplb.plan.overrides import overrides_for
+from nplb.policy.ranges import Ranges
+from nplb.policy.selectors import parse_selector
+
+# Which protocols a plane carries.
+_CARRIES = {
+    PlaneKind.RELAY: (Protocol.TCP,),
+    PlaneKind.KERNEL: (Protocol.TCP, Protocol.UDP),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A Service's port that wants a frontend."""
+
+    key: FrontendKey
+    cluster: ClusterSettings
+    service: Service
+    port: ServicePort
+    listen: tuple[Address, ...]
+    pinned: bool
+    override: FrontendSettings
+
+
+def find_candidates(
+    settings: Settings, cluster: ClusterSettings, snapshot: Snapshot
+) -> tuple[list[Candidate], list[Skipped]]:
+    """The ports of one cluster that want a frontend, and those that get none, with why."""
+    selector = parse_selector(cluster.service_selector)
+    found: list[Candidate] = []
+    skipped: list[Skipped] = []
+    for service in snapshot.services:
+        if not service.uses_node_ports or not selector.matches(service.labels):
+            continue
+        if cluster.namespaces and service.key.namespace not in cluster.namespaces:
+            continue
+        for port in service.ports:
+            key = FrontendKey(service.key, port.port, port.protocol)
+            override = overrides_for(settings.frontends, service, port)
+            plane = override.plane or settings.plane
+            skip = _skip(cluster, service, port, plane)
+            if skip is not None:
+                skipped.append(Skipped(key=key, reason=skip[0], detail=skip[1]))
+                continue
+            listen = override.listen or _listen(settings, port)
+            found.append(
+                Candidate(
+                    key=key,
+                    cluster=cluster,
+                    service=service,
+                    port=port,
+                    listen=listen,
+                    pinned=override.listen is not None,
+                    override=override,
+                )
+            )
+    return found, skipped
+
+
+def _skip(
+    cluster: ClusterSettings, service: Service, port: ServicePort, plane: PlaneKind
+) -> tuple[SkipReason, str] | None:
+    if service.deleting:
+        return SkipReason.SERVICE_DELETING, "the Service is being deleted"
+    if (
+        service.type is ServiceType.LOAD_BALANCER
+        and service.load_balancer_class is not None
+        and service.load_balancer_class != cluster.load_balancer_class
+    ):
+        wanted = cluster.load_balancer_class
+        detail = f"loadBalancerClass is {service.load_balancer_class}, not {wanted}"
+        return SkipReason.OTHER_CLASS, detail
+    try:
+        Ranges(service.source_ranges)
+    except ValueError as error:
+        # Rather nobody than everybody.
+        return SkipReason.SOURCE_RANGES, f"loadBalancerSourceRanges: {error}"
+    if port.protocol not in _CARRIES[plane]:
+        carried = " and ".join(_CARRIES[plane])
+        detail = f"the {plane} plane carries {carried}, this port is {port.protocol}"
+        return SkipReason.PROTOCOL, detail
+    if not port.node_port:
+        return SkipReason.NO_NODE_PORT, "the port has no nodePort to send clients to"
+    return None
+
+
+def _listen(settings: Settings, port: ServicePort) -> tuple[Address, ...]:
+    number = port.node_port if settings.listen.port is EdgePort.MIRROR else port.port
+    return tuple(Address(ip, number) for ip in settings.listen.addresses)
