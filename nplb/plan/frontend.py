@@ -89,7 +89,7 @@ def make_frontend(
             )
         )
     frontend = Frontend(
-        key=candidate.key,
+        key=previous.key if previous is not None else candidate.key,
         port_name=candidate.port.name,
         node_port=port,
         listen=candidate.listen,
