@@ -8,6 +8,7 @@ import click
 from nplb.model.keys import Address
 
 DIRECTORY = Path(".nplb/demo")
+CHECK_DIRECTORY = Path(".nplb/demo-check")
 
 
 @click.command()
@@ -27,9 +28,8 @@ DIRECTORY = Path(".nplb/demo")
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
-    default=DIRECTORY,
-    show_default=True,
-    help="Where the kubeconfig, nplb's configuration and its log go.",
+    help="Where the kubeconfig, nplb's configuration and its log go.  "
+    f"[default: {DIRECTORY}, or {CHECK_DIRECTORY}]",
 )
 @click.option(
     "--network",
@@ -37,7 +37,9 @@ DIRECTORY = Path(".nplb/demo")
     help="Where the lab's nodes are, within 127.0.0.0/8.  [default: 127.0.1.0/24; with --check, "
     "the first from there that is free]",
 )
-def command(check: bool, nodes: int, admin_port: int, directory: Path, network: str | None) -> None:
+def command(
+    check: bool, nodes: int, admin_port: int, directory: Path | None, network: str | None
+) -> None:
     """Run a lab with nplb in front of it and a trickle of traffic, until Ctrl-C.
 
     With --check the same is scripted: nodes refuse, go silent, are drained and deleted, a
@@ -52,6 +54,7 @@ def command(check: bool, nodes: int, admin_port: int, directory: Path, network: 
         raise click.BadParameter("--check needs 3 nodes or more", param_hint="--nodes")
     # Checks run side by side, with each other and with a demo: each has addresses of its own.
     network = network or (free_network() if check else DEFAULT_NETWORK)
+    directory = directory or (CHECK_DIRECTORY if check else DIRECTORY)
     stage = Stage(
         directory=directory.absolute(),
         nodes=nodes,

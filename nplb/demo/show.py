@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 
+from nplb.aio.tasks import TaskOwner
 from nplb.demo.scenario import Scenario
 from nplb.demo.stage import HTTP_SERVICES, Stage
-from nplb.demo.traffic import Tally
+from nplb.demo.traffic import TRICKLE_SECONDS, Tally
 from nplb.model.errors import HostError, NplbError
 from nplb.model.keys import Address
 
@@ -60,6 +63,12 @@ async def check_demo(stage: Stage) -> int:
     return 1 if tally.failed or trouble else 0
 
 
+def progress(tally: Tally) -> str:
+    """A line now and then, while it runs."""
+    apart = f", {tally.apart} ended with a node that was taken away" if tally.apart else ""
+    return f"{tally.requests} requests, {tally.failed} failed{apart}"
+
+
 def closing_line(tally: Tally) -> str:
     """The demo's last line."""
     return (
@@ -76,17 +85,22 @@ async def show_demo(stage: Stage) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     print("starting a sandbox cluster and nplb in front of it …", flush=True)
-    async with stage:
+    stage.traffic.pause_seconds = TRICKLE_SECONDS
+    async with stage, TaskOwner("demo") as tasks:
         for service in HTTP_SERVICES:
             stage.traffic.start(service, stage.edge_address(service), kept=1, fresh=1)
+        tasks.spawn(stage.follow_faults(), "follow-faults")
         print(introduction(stage), flush=True)
+        failed = 0
         while not stop.is_set() and stage.balancer.running:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), REPORT_SECONDS)
             tally = stage.traffic.tally
-            print(f"{tally.requests} requests, {tally.failed} failed", flush=True)
-            for reason, count in tally.reasons.most_common(3):
-                print(f"  {count} times: {reason}", flush=True)
+            print(progress(tally), flush=True)
+            if tally.failed != failed:
+                failed = tally.failed
+                for reason, count in tally.reasons.most_common(3):
+                    print(f"  {count} times: {reason}", flush=True)
         if not stage.balancer.running:
             raise NplbError(f"nplb run has ended; its log is {stage.balancer.log_path}")
         await stage.traffic.stop()
@@ -103,7 +117,8 @@ def introduction(stage: Stage) -> str:
         f"{lab.node_port(service)} of every node"
         for service in HTTP_SERVICES
     )
-    kubeconfig = _shown(lab.kubeconfig_path)
+    kubeconfig = lab.kubeconfig_path
+    nplb = _program()
     admin = stage.balancer.admin
     where = "" if admin == DEFAULT_ADMIN else f" --admin http://{admin}"
     return f"""
@@ -116,15 +131,24 @@ def introduction(stage: Stage) -> str:
   In another terminal:
     export KUBECONFIG={kubeconfig}
     kubectl get services,nodes -o wide
-    nplb status{where}
-    curl $(nplb url web{where})
-    nplb ports{where}
-    nplb lab fault node-2 silent        # then look at the status again
-    nplb lab clear node-2
+    {nplb} status{where}
+    curl $({nplb} url web{where})
+    {nplb} ports{where}
+    {nplb} lab fault node-2 silent      # in three seconds it is out: look at the status
+    {nplb} lab clear node-2
     kubectl create service nodeport hello --tcp=80:8080
 
   Ctrl-C ends everything.
 """
+
+
+def _program() -> str:
+    """How `nplb` is called from here."""
+    here = Path(sys.executable).with_name("nplb")
+    found = shutil.which("nplb")
+    if found is not None and Path(found).resolve() == here.resolve():
+        return "nplb"
+    return _shown(here)
 
 
 def _shown(path: Path) -> str:

@@ -20,6 +20,8 @@ DEFAULT_EDGE = "127.0.0.1"
 DEFAULT_NETWORK = "127.0.1.0/24"
 HTTP_SERVICES = ("default/web", "default/local", "default/shop", "default/front")
 POLL_SECONDS = 0.05
+# What ends connections that no balancer can save.
+CUTTING_FAULTS = frozenset({"silent", "dead", "delete", "reset", "drain", "crash"})
 
 _CONFIGURATION = """\
 # Written by the demo. The edge listens on {edge}, the nodes are at other loopback addresses.
@@ -104,6 +106,16 @@ class Stage:
     def edge_address(self, service: str, port: int | str | None = None) -> Address:
         """Where clients reach a service (`namespace/name`) through the edge."""
         return Address(self.edge, self.lab.node_port(service, port))
+
+    async def follow_faults(self) -> None:
+        """Tell the clients of nodes that somebody takes away with their connections."""
+        known: frozenset[tuple[str, str]] = frozenset()
+        while True:
+            faults = frozenset((fault.target, fault.name) for fault in self.lab.faults.active)
+            if any(name in CUTTING_FAULTS for _, name in faults - known):
+                self.traffic.node_went_silent()
+            known = faults
+            await asyncio.sleep(POLL_SECONDS)
 
     def delete_service(self, service: str) -> None:
         """Delete a Service (`namespace/name`)."""

@@ -20,6 +20,7 @@ REQUEST_TIMEOUT_SECONDS = 5.0
 # A kept connection is replaced after so many requests, as HTTP clients and servers do.
 REQUESTS_PER_CONNECTION = 25
 PAUSE_SECONDS = 0.02
+TRICKLE_SECONDS = 0.25
 
 
 @dataclass
@@ -113,6 +114,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.tally = Tally()
+        self.pause_seconds = PAUSE_SECONDS
         self._tasks = TaskOwner("traffic")
         self._stop: dict[str, asyncio.Event] = {}
         self._running: dict[str, list[asyncio.Task[None]]] = {}
@@ -159,7 +161,7 @@ class Traffic:
                     tally.slowest_seconds = max(tally.slowest_seconds, time.monotonic() - begun)
                     tally.requests += 1
                     tally.pods[pod] += 1
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await asyncio.sleep(self.pause_seconds)
                     if connection.over or stopped():
                         break
             except ClientError as error:
