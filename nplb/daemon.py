@@ -195,8 +195,9 @@ class Daemon:
         except ConfigurationError as error:
             errors = tuple(str(error).splitlines())
             self._keeper.reload = replace(reload, refused=reload.refused + 1, errors=errors)
-            log.error("reload refused, the old configuration stays:\n%s", error)
-            self._note(DecisionKind.RELOAD_REFUSED, errors[0] if errors else "refused")
+            for line in errors:
+                text = f"reload refused, the old configuration stays: {line}"
+                self._note(DecisionKind.RELOAD_REFUSED, text)
         else:
             for name in _FIXED:
                 if getattr(settings, name) != getattr(self._settings, name):

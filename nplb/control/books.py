@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 
 from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
@@ -15,6 +16,7 @@ from nplb.model.plan import Plan
 from nplb.model.reasons import SkipReason
 from nplb.model.settings import ClusterSettings, EdgePort, Settings
 from nplb.observe.hostports import ephemeral_ports, host_listeners
+from nplb.plan.overrides import unused_overrides
 from nplb.policy.nodes import WEIGHT_ANNOTATION, node_weight
 
 # Looking through every process for a port's owner is dear where there are many.
@@ -48,6 +50,8 @@ class Books:
         self.ledgers = tuple(self._clusters(settings, snapshots, now))
         found = [finding for view in self.ledgers for finding in view.findings]
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
+        if all(cluster.name in snapshots for cluster in settings.clusters):
+            found += _unused(settings, snapshots, now)
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
         ephemeral = ephemeral_ports()
         overlap = ephemeral_finding(ephemeral, _listened(settings), now)
@@ -129,6 +133,25 @@ def _weights(snapshot: Snapshot, now: float) -> Iterator[Finding]:
                 f"{node.name} {WEIGHT_ANNOTATION}=NUMBER, or {WEIGHT_ANNOTATION}- to remove it",
                 since=now,
             )
+
+
+def _unused(settings: Settings, snapshots: Mapping[str, Snapshot], now: float) -> Iterator[Finding]:
+    """Entries of `frontends` that no Service answers to."""
+    services = chain.from_iterable(snapshot.services for snapshot in snapshots.values())
+    for override in unused_overrides(settings.frontends, services):
+        cluster = f"{override.cluster}/" if override.cluster else ""
+        port = f":{override.port}" if override.port else ""
+        name = f"{cluster}{override.service}{port}"
+        yield Finding(
+            kind=FindingKind.OVERRIDE_UNUSED,
+            severity=Severity.WARNING,
+            cluster=override.cluster or "",
+            subject=name,
+            text=f"frontends: {name} names no port of a NodePort or LoadBalancer Service",
+            remedy="check the spelling, or remove the entry; it holds as soon as there is such "
+            "a Service",
+            since=now,
+        )
 
 
 def _wanted(plan: Plan) -> dict[Address, FrontendKey]:

@@ -28,6 +28,8 @@ class FindingKind(StrEnum):
     EPHEMERAL_OVERLAP = "ephemeral_overlap"
     # what a cluster's objects ask for
     ANNOTATION_REFUSED = "annotation_refused"
+    # what the configuration asks for
+    OVERRIDE_UNUSED = "override_unused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Backend, Frontend, Plan
-from nplb.model.reasons import BackendState
+from nplb.model.reasons import BackendReason, BackendState
 
 _BACKEND_KINDS = {
     BackendState.ACTIVE: DecisionKind.BACKEND_JOINED,
@@ -55,6 +55,8 @@ def _backend_changes(old: Frontend | None, new: Frontend, now: float) -> Iterato
         if backend is None:
             text = f"{key.node} ({key.address}) is no longer a node of this service"
             yield _entry(new.key, now, DecisionKind.BACKEND_REMOVED, node=key.node, text=text)
+        elif was is None and backend.reason is BackendReason.PROBING:
+            continue  # every new backend begins so; what comes of it is the news
         elif was is None or (was.state, was.reason) != (backend.state, backend.reason):
             yield _backend_entry(backend, was, now)
 

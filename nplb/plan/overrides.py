@@ -1,6 +1,6 @@
 """Which overrides of the configuration apply to one port of one Service."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,17 @@ def service_options(options: RelayOptions, service: Service) -> RelayOptions:
     if service.source_ranges and not options.source_ranges:
         changes["source_ranges"] = tuple(text.strip() for text in service.source_ranges)
     return replace(options, **changes) if changes else options
+
+
+def unused_overrides(
+    frontends: Sequence[FrontendSettings], services: Iterable[Service]
+) -> tuple[FrontendSettings, ...]:
+    """The overrides that name no port of these Services: most likely a slip of the pen."""
+    left = list(frontends)
+    for service in services:
+        if left and service.uses_node_ports:
+            left = [f for f in left if not any(_names(f, service, p) for p in service.ports)]
+    return tuple(left)
 
 
 def _names(override: FrontendSettings, service: Service, port: ServicePort) -> bool:

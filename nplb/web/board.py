@@ -88,6 +88,10 @@ class Board:
         }
 
 
+# A node is not to blame for these: the Service has no endpoint, or none here.
+_AS_MEANT = frozenset({BackendReason.SERVICE_EMPTY, BackendReason.NO_LOCAL_ENDPOINT})
+
+
 def draw(status: Status, before: Board | None = None) -> Board:
     """The board of a status. `before` gives rates, and spares drawing what did not change."""
     seconds = status.now - before.at if before is not None else 0.0
@@ -137,11 +141,7 @@ def _troubles(plan: Plan) -> JSON:
     for place, backends in sorted(by_node.items()):
         # A Service without endpoints says nothing about a node, nor does a node that drains
         # for one Service about the others.
-        down = [
-            b
-            for b in backends
-            if b.state is BackendState.DOWN and b.reason is not BackendReason.SERVICE_EMPTY
-        ]
+        down = [b for b in backends if b.state is BackendState.DOWN and b.reason not in _AS_MEANT]
         if len(down) < 2 or any(b.state is BackendState.ACTIVE for b in backends):
             continue
         reason, count = Counter(b.reason for b in down).most_common(1)[0]
@@ -164,7 +164,11 @@ def _troubles(plan: Plan) -> JSON:
             continue
         for backend in frontend.backends:
             place = (frontend.key.service.cluster, backend.key.node)
-            if backend.state is BackendState.DOWN and place not in fallen:
+            if (
+                backend.state is BackendState.DOWN
+                and backend.reason is not BackendReason.NO_LOCAL_ENDPOINT
+                and place not in fallen
+            ):
                 others[backend.reason.value] += 1
     return {"nodes": nodes, "frontends": frontends, "others": dict(others)}
 
