@@ -20,6 +20,7 @@ from nplb.model.settings import (
 )
 from nplb.model.verdict import Verdict
 from nplb.plan.make import make_plan
+from nplb.plan.overrides import unused_overrides
 from nplb.policy.nodes import AUTOSCALER_TAINT, WEIGHT_ANNOTATION
 from tests.support.builders import (
     a_cluster,
@@ -355,3 +356,13 @@ def test_a_node_drained_by_hand_drains_with_who_and_why() -> None:
     assert (backend.state, backend.reason) == (BackendState.DRAINING, BackendReason.MANUAL_DRAIN)
     assert backend.detail == "drained by ann: disk"
     assert plan.frontends[0].backends[0].reason is BackendReason.PROBING
+
+
+def test_an_override_that_no_service_answers_to_is_found() -> None:
+    used = FrontendSettings(service="default/web", port="http")
+    typo = FrontendSettings(service="default/wbe")
+    other_port = FrontendSettings(service="default/web", port="https")
+    other_cluster = FrontendSettings(service="default/web", cluster="staging")
+    services = [a_service("web", a_port(30080, 80, "http"))]
+    unused = unused_overrides([used, typo, other_port, other_cluster], services)
+    assert unused == (typo, other_port, other_cluster)
