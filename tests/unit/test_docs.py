@@ -1,0 +1,36 @@
+"""What the manual names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "deploy/**/*.md", "nplb/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_it_names_exists(page: Path) -> None:
+    named = re.findall(r"(?<![/\w])(?:deploy|config|docs|nplb)/[\w./-]+\.(?:yaml|yml|md|json|service|py)\b",
+                       page.read_text())  # fmt: skip
+    missing = {name for name in named if not (ROOT / name).exists() and "*" not in name}
+    assert missing == set()
+
+
+def test_every_command_is_in_the_readme() -> None:
+    from nplb.cli.group import COMMANDS, _is_there
+
+    text = (ROOT / "README.md").read_text()
+    there = {name for name in COMMANDS if _is_there(name)}
+    assert {name for name in there if f"`nplb {name}" not in text} == set()
