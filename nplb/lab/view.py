@@ -142,4 +142,8 @@ class ClusterView:
     def _tell(self) -> None:
         dirty, self._dirty = frozenset(self._dirty), set()
         for reader in tuple(self._readers):
-            reader(dirty)
+            try:
+                reader(dirty)
+            except Exception:
+                # The others must learn of it all the same: nodes, controllers, ClusterIPs.
+                log.exception("a reader failed on changes of %s", ", ".join(map(str, dirty)))

@@ -175,8 +175,11 @@ class Workloads:
         identity = _group_id(group)
         mine = self._active((namespace, identity))
         if template is None:
-            self._groups.pop(group, None)
-            self._workloads.pop((namespace, identity), None)
+            # Services may be gone before `_on_services` is told: it drops them from the group,
+            # and has this called again.
+            if not self._groups.get(group):
+                self._groups.pop(group, None)
+                self._workloads.pop((namespace, identity), None)
             self._delete(mine)
             return
         current = [p for p in mine if p["metadata"]["labels"].get(HASH_LABEL) == template.hash]
@@ -278,8 +281,12 @@ def _workload_of(pod: JsonObject) -> str:
 
 
 def _wants_pods(service: Service) -> bool:
-    """Whether a Service selects pods; the selector of an ExternalName means nothing."""
-    return bool(service.selector) and service.type is not ServiceType.EXTERNAL_NAME
+    """Whether a Service selects pods that must be made for it: the selector of an ExternalName
+    means nothing, and one with labels that are given here means pods of another Service, as
+    `kubectl expose pod` writes it."""
+    if service.type is ServiceType.EXTERNAL_NAME:
+        return False
+    return bool(service.selector) and not {HASH_LABEL, WORKLOAD_LABEL} & service.selector.keys()
 
 
 def _first_to_go(pods: Sequence[JsonObject]) -> list[JsonObject]:

@@ -1,13 +1,15 @@
 """Pods of the lab and their endpoint slices: true to life, through the API."""
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
 from nplb.lab.cluster import Lab
 from nplb.lab.timing import Timing
-from nplb.model.keys import Address
+from nplb.lab.view import ClusterView
+from nplb.model.keys import Address, ServiceKey
 from tests.support.eventually import eventually
 from tests.support.lab import Networks, make_lab
 from tests.support.labclient import get, read_answer, refuses
@@ -65,6 +67,51 @@ async def test_slices_belong_to_their_service_and_go_with_it(lab: Lab) -> None:
     lab.api.delete("services", "web", "default")
     await eventually(lambda: not slices_of(lab, "web"), "the slices are gone")
     await eventually(lambda: not lab.api.store.list("pods"), "so are the pods, after their grace")
+
+
+async def test_services_that_go_at_once_with_their_pods_leave_the_lab_whole(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    await lab.apply(service("api", pods=1))
+    await lab.apply(service("web", pods=1))
+    await lab.service_ready("api")
+    (pod,) = names(lab, "api")
+    # A Service of a single pod, as `kubectl expose pod` makes it.
+    labels = lab.api.store.get("pods", pod, "default")["metadata"]["labels"]  # type: ignore[index]
+    spec = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}], "type": "NodePort"}
+    lab.api.create("services", {"metadata": {"name": "one"}, "spec": spec}, "default")
+    await lab.service_ready("one")
+    assert set(endpoints_of(lab, "one")) == {pod} == names(lab, "api")
+    # The pod's change is looked at before the Services' are told: both are gone by then.
+    lab.api.delete("pods", pod, "default")
+    lab.api.delete("services", "api", "default")
+    lab.api.delete("services", "one", "default")
+    await eventually(lambda: not slices_of(lab, "api"), "the slices are gone")
+    await eventually(
+        lambda: {p["metadata"]["name"] for p in lab.api.store.list("pods")} == names(lab, "web"),
+        "only the other Service's pods are left",
+    )
+    lab.api.delete("services", "web", "default")
+    await eventually(lambda: not lab.api.store.list("pods"), "everybody still learns of changes")
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+async def test_a_controller_that_fails_keeps_nothing_from_the_others(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(keys: frozenset[ServiceKey]) -> None:
+        if any(key.name == "web" for key in keys):
+            raise RuntimeError("a mistake")
+
+    view = ClusterView(asyncio.get_running_loop(), lab.api.store)
+    view.start()
+    told: set[ServiceKey] = set()
+    view.subscribe(fail)
+    view.subscribe(told.update)
+    await lab.apply(service("web", pods=1))
+    await eventually(lambda: "web" in {key.name for key in told}, "the next reader is told")
+    assert "a reader failed on changes of lab/default/web" in caplog.text
+    view.stop()
 
 
 async def test_a_deleted_pod_serves_while_it_terminates_and_is_replaced(
