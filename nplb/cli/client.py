@@ -3,6 +3,7 @@
 import http.client
 import ipaddress
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from nplb.model.errors import ConfigurationError, HostError, NplbError
 DEFAULT_ADMIN: Final = "http://127.0.0.1:9090"
 TIMEOUT_SECONDS: Final = 5.0
 MAX_BYTES: Final = 512 * 1024 * 1024
+FILE_VARIABLE: Final = "NPLB_TOKEN_FILE"
 _STATUS: Final = "/api/v1/status"
 
 
@@ -115,6 +117,7 @@ def ask(
         )
     try:
         headers = {"Accept": "application/json"}
+        token = token or _usual_token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
@@ -146,6 +149,22 @@ def ask(
     if document is None:
         raise HostError(f"{url}{path} does not answer with JSON: is it another program's port?")
     return document
+
+
+def _usual_token() -> str:
+    """The token of $NPLB_TOKEN_FILE, for reading where that needs one; empty without it."""
+    path = os.environ.get(FILE_VARIABLE)
+    return read_token(Path(path)) if path else ""
+
+
+def read_token(path: Path) -> str:
+    """The first token of a file. Raises ConfigurationError if it can't be read."""
+    try:
+        lines = path.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(f"{path}: can't read the token: {why}") from None
+    return lines[0] if lines else ""
 
 
 def _decode(body: bytes) -> Any:

@@ -81,12 +81,9 @@ def admin_option(command: F) -> F:
 
 
 def _read_token(_: click.Context, __: click.Parameter, value: str | None) -> str:
-    if value is None:
-        return ""
-    try:
-        return Path(value).read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{value}: can't read the token: {error.strerror}") from None
+    from nplb.cli.client import read_token
+
+    return "" if value is None else read_token(Path(value))
 
 
 def token_option(command: F) -> F:

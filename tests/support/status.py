@@ -29,6 +29,7 @@ from nplb.model.verdict import ProbeTarget, Probing, Verdict
 NOW = 1_790_000_000.0
 
 _STATES = {
+    "manual_drain": (BackendState.DRAINING, BackendReason.MANUAL_DRAIN),
     "passing": (BackendState.ACTIVE, BackendReason.PASSING),
     "refused": (BackendState.DOWN, BackendReason.REFUSED),
     "timeout": (BackendState.DOWN, BackendReason.TIMEOUT),
