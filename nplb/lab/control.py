@@ -10,6 +10,7 @@ Requests carry the kubeconfig's token. Faults of the API server do not reach the
 `down` and `restart`, which close the port. An error is `{"error": "what, and what to do"}`.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -51,6 +52,8 @@ def make_control(lab: Controlled) -> Callable[[web.Request], Any]:
 
     async def control(request: web.Request) -> web.StreamResponse:
         try:
+            if _route(request) == ("POST", "faults"):
+                return await _turn_on(lab, request)
             return web.json_response(await _answer(lab, request))
         except UnknownTargetError as error:
             return _error(404, str(error))
@@ -60,8 +63,32 @@ def make_control(lab: Controlled) -> Callable[[web.Request], Any]:
     return control
 
 
+def _route(request: web.Request) -> tuple[str, str]:
+    """Method, and path below `PREFIX`."""
+    return request.method, request.path.removeprefix(PREFIX).strip("/")
+
+
+async def _turn_on(lab: Controlled, request: web.Request) -> web.StreamResponse:
+    """Turn a fault on, and answer: before it, if the fault cuts the answer's own connection."""
+    body = await _body(request)
+    seconds = body.get("seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, type(None))):
+        raise _RefusedError("seconds is not a number")
+    fault = lab.faults.understand(_text(body, "target"), _text(body, "fault"), seconds=seconds)
+    response = web.json_response({"fault": describe_fault(fault)})
+    if not fault.kind.cuts:
+        lab.faults.turn_on(fault)
+        return response
+    try:
+        await response.prepare(request)
+        await response.write_eof()
+    finally:
+        asyncio.get_running_loop().call_soon(lab.faults.turn_on, fault)
+    return response
+
+
 async def _answer(lab: Controlled, request: web.Request) -> JsonObject:
-    match (request.method, request.path.removeprefix(PREFIX).strip("/")):
+    match _route(request):
         case ("GET", "faults"):
             return {
                 "faults": [describe_fault(fault) for fault in lab.faults.active],
@@ -70,13 +97,6 @@ async def _answer(lab: Controlled, request: web.Request) -> JsonObject:
                     for target, kinds in CATALOGUE.items()
                 },
             }
-        case ("POST", "faults"):
-            body = await _body(request)
-            seconds = body.get("seconds")
-            if isinstance(seconds, bool) or not isinstance(seconds, (int, float, type(None))):
-                raise _RefusedError("seconds is not a number")
-            fault = lab.faults.apply(_text(body, "target"), _text(body, "fault"), seconds=seconds)
-            return {"fault": describe_fault(fault)}
         case ("DELETE", "faults"):
             cleared = lab.faults.clear(request.query.get("target"), request.query.get("fault"))
             return {"cleared": [describe_fault(fault) for fault in cleared]}

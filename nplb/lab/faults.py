@@ -30,12 +30,14 @@ API_RESTART_SECONDS = 1.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of fault. `argument` is the default of its duration in seconds, None if it takes
-    none. A `momentary` one happens and is over."""
+    none. A `momentary` one happens and is over; one that `cuts` ends connections to the API
+    server, the control interface's too."""
 
     name: str
     what: str
     argument: float | None = None
     momentary: bool = False
+    cuts: bool = False
 
     @property
     def usage(self) -> str:
@@ -88,11 +90,13 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = {
             name="down",
             what="refuses connections for that long, and cuts open ones",
             argument=API_DOWN_SECONDS,
+            cuts=True,
         ),
         Kind(
             name="restart",
             what="down for that long; then every earlier resourceVersion is too old (410)",
             argument=API_RESTART_SECONDS,
+            cuts=True,
         ),
         Kind(name="bad-gateway", what="answers 502 with a page of HTML, as a proxy would"),
         Kind(name="too-many-requests", what="answers 429 with Retry-After"),
@@ -114,6 +118,11 @@ class Fault:
     argument: float | None
     since: float
     until: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Its entry of the catalogue."""
+        return CATALOGUE[self.target.partition("/")[0]][self.name]
 
     def __str__(self) -> str:
         argument = f"={show_duration(self.argument)}" if self.argument is not None else ""
@@ -196,37 +205,46 @@ class Faults:
         `spec`: a name from the catalogue, `slow=200ms` with its duration. A fault that is on
         already is renewed. Raises UnknownTargetError or ConfigurationError.
         """
+        fault = self.understand(target, spec, seconds=seconds)
+        self.turn_on(fault)
+        return fault
+
+    def understand(self, target: str, spec: str, *, seconds: float | None = None) -> Fault:
+        """What `apply` would turn on, without doing it. Raises as it does."""
         target = self._resolve(target)
         kind, argument = _parse_spec(target, spec)
         if seconds is not None and seconds <= 0:
             raise ConfigurationError(f"a fault lasts longer than {seconds:g} seconds")
-        self._take_off((target, kind.name))
         now = time.time()
-        fault = Fault(
+        return Fault(
             target=target,
             name=kind.name,
             argument=argument,
             since=now,
             until=now + seconds if seconds is not None else None,
         )
+
+    def turn_on(self, fault: Fault) -> None:
+        """Turn on what was understood just now."""
+        key = (fault.target, fault.name)
+        self._take_off(key)
         log.info("fault on: %s", fault)
-        if kind.momentary:
-            if target == API:
+        if fault.kind.momentary:
+            if fault.target == API:
                 self._targets.begin_api_fault(fault.name, None)
             else:
-                self._targets.crash_pod(_pod_key(target))
-            return fault
-        active = self._active[target, kind.name] = _Active(fault)
+                self._targets.crash_pod(_pod_key(fault.target))
+            return
+        active = self._active[key] = _Active(fault)
         try:
             self._begin(active)
         except BaseException:
-            self._take_off((target, kind.name))
+            self._take_off(key)
             raise
-        if seconds is not None:
+        if fault.until is not None:
             active.timers["end"] = self._loop.call_later(
-                seconds, self._expire, (target, kind.name), active
+                fault.until - fault.since, self._expire, key, active
             )
-        return fault
 
     def clear(self, target: str | None = None, name: str | None = None) -> tuple[Fault, ...]:
         """Turn faults off: all, all of a target, or one. Returns those that were on."""

@@ -139,6 +139,15 @@ async def test_an_api_server_that_is_away_comes_back_by_itself(lab: Lab, fault: 
     await eventually(lambda: not lab.faults.active, "the fault is over")
 
 
+@pytest.mark.parametrize("fault", ["down", "restart"])
+async def test_a_fault_that_cuts_connections_is_answered_first(
+    lab: Lab, client: LabClient, fault: str
+) -> None:
+    answer = await in_thread(client.fault, "api", f"{fault}=300ms", None)
+    assert answer["fault"]["text"] == f"api {fault}=300ms"
+    await eventually(lambda: not lab.faults.active, "it is over")
+
+
 async def test_the_api_alone_runs_no_controller(networks: Networks) -> None:
     async with make_lab(networks, nodes=0) as lab:
         await lab.apply(service("web", pods=2))
