@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NAMED = re.compile(
+    r"(?<![/\w])(?:deploy|config|docs|nplb)/[\w./-]+\.(?:yaml|yml|md|json|service|py)\b"
+)
 PAGES = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "deploy/**/*.md", "nplb/**/*.md")
@@ -22,8 +25,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_it_names_exists(page: Path) -> None:
-    named = re.findall(r"(?<![/\w])(?:deploy|config|docs|nplb)/[\w./-]+\.(?:yaml|yml|md|json|service|py)\b",
-                       page.read_text())  # fmt: skip
+    named = NAMED.findall(page.read_text())
     missing = {name for name in named if not (ROOT / name).exists() and "*" not in name}
     assert missing == set()
 
