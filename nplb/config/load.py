@@ -10,7 +10,7 @@ from nplb.config.build import build_settings
 from nplb.config.checks import check_sections
 from nplb.config.errors import ConfigProblem, InvalidConfiguration, spelled
 from nplb.config.planes import check_planes
-from nplb.config.sections import key_paths, read_sections
+from nplb.config.sections import key_paths, read_sections, section_paths
 from nplb.config.words import did_you_mean, shown
 from nplb.config.yaml import Document, Mark, Problem, compose
 from nplb.model.errors import HostPermissionError
@@ -18,6 +18,12 @@ from nplb.model.settings import Settings
 
 MAX_BYTES = 4 * 1024 * 1024
 ENV_PREFIX = "NPLB_"
+
+# What belongs to flags, of whichever command: never a key, and never a key misspelt.
+FLAG_VARIABLES = frozenset(
+    ENV_PREFIX + name
+    for name in ("ADMIN", "CONFIG", "DEBUG", "LAB_KUBECONFIG", "OUTPUT", "TOKEN_FILE")
+)
 
 KeyPath = tuple[str | int, ...]
 
@@ -42,7 +48,7 @@ def load_configuration(
     `overrides` (flags) go before `env` (os.environ if None), that before the file, that before
     the defaults. Overrides are keyed by a key's path, as in `health.interval`; the environment
     has the same path as `NPLB_HEALTH_INTERVAL`. Their values are YAML, as in the file. Keys of
-    lists can't be set this way, whole lists can.
+    lists can't be set this way, whole lists can; whole sections only by `overrides`.
 
     Raises InvalidConfiguration with every error, HostPermissionError if the file may not be
     read.
@@ -64,12 +70,21 @@ def load_configuration(
 
 
 def setting_variables() -> dict[str, str]:
-    """The environment's variables for keys, and the paths of the keys."""
-    return {
-        ENV_PREFIX + path.replace(".", "_").upper(): path
-        for path in key_paths()
-        if "[]" not in path
-    }
+    """The environment's variables for keys, and the paths of the keys.
+
+    A section has none: `$NPLB_ADMIN` is the flag's, its keys are `$NPLB_ADMIN_LISTEN` and so on.
+    """
+    sections = section_paths()
+    return {_variable(path): path for path in _settable() if path not in sections}
+
+
+def _settable() -> tuple[str, ...]:
+    """The keys that flags may set: all but those of lists."""
+    return tuple(path for path in key_paths() if "[]" not in path)
+
+
+def _variable(path: str) -> str:
+    return ENV_PREFIX + path.replace(".", "_").upper()
 
 
 class _Reading:
@@ -98,7 +113,7 @@ class _Reading:
         """Lay the environment's values over the file's."""
         variables = setting_variables()
         for name in sorted(env):
-            if not name.startswith(ENV_PREFIX) or not env[name]:
+            if not name.startswith(ENV_PREFIX) or not env[name] or name in FLAG_VARIABLES:
                 continue
             if name in variables:
                 self._lay(variables[name], env[name], f"${name}")
@@ -108,7 +123,7 @@ class _Reading:
 
     def apply_overrides(self, overrides: Mapping[str, str]) -> None:
         """Lay the flags' values over everything else's."""
-        known = set(setting_variables().values())
+        known = set(_settable())
         for path, text in overrides.items():
             if path in known:
                 self._lay(path, text, f"--set {path}")

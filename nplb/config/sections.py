@@ -80,6 +80,12 @@ def key_paths(model: type[BaseModel] = DocumentSection, prefix: str = "") -> Ite
             yield from key_paths(inner, f"{path}.")
 
 
+def section_paths() -> frozenset[str]:
+    """The keys that hold a section, which is no value of its own: `health`, `timeouts`."""
+    paths = set(key_paths())
+    return frozenset(p.rpartition(".")[0] for p in paths if "." in p and "[]" not in p)
+
+
 def _known(
     model: type[BaseModel], value: object, path: Path, report: Report
 ) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from nplb.cli import main
 from nplb.cli.group import COMMANDS
+from nplb.config.load import FLAG_VARIABLES, setting_variables
 
 HEAVY = ("aiohttp", "kubernetes_asyncio", "pydantic", "prometheus_client", "asyncio", "yaml", "ssl")
 
@@ -201,3 +203,25 @@ def test_set_wants_a_key_and_a_value(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*args, "--set", "health.rise=x"])
     assert result.exit_code == 78
     assert "--set health.rise: health.rise: must be a whole number" in result.output
+
+
+def _variables(command: click.Command, prefix: str) -> Iterator[tuple[str, bool]]:
+    """The variables of a command's options, and whether the option names it itself."""
+    for parameter in command.params:
+        if not isinstance(parameter, click.Option) or not parameter.name:
+            continue
+        yield f"{prefix}_{parameter.name.upper()}", False
+        if isinstance(parameter.envvar, str):
+            yield parameter.envvar, True
+    if isinstance(command, click.Group):
+        ctx = click.Context(command)
+        for name in command.list_commands(ctx):
+            inner = command.get_command(ctx, name)
+            assert inner is not None
+            yield from _variables(inner, f"{prefix}_{name.upper().replace('-', '_')}")
+
+
+def test_no_variable_is_both_a_flags_and_a_keys() -> None:
+    variables = set(_variables(main, "NPLB"))
+    assert {name for name, _ in variables}.isdisjoint(setting_variables())
+    assert {name for name, named in variables if named} | {"NPLB_DEBUG"} == FLAG_VARIABLES

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from nplb.config import InvalidConfiguration, load_settings
-from nplb.config.load import Configuration, load_configuration
+from nplb.config.load import (
+    FLAG_VARIABLES,
+    Configuration,
+    load_configuration,
+    setting_variables,
+)
 from nplb.model.errors import HostPermissionError
 from nplb.model.kernel import KernelOptions, PlaneKind, Refusal
 from nplb.model.keys import Address
@@ -542,6 +547,22 @@ def test_empty_variables_count_as_unset_and_near_misses_are_told(load: Load) -> 
     assert [str(w) for w in configuration.warnings] == [
         "$NPLB_HEALTH_RIES: names no key, did you mean $NPLB_HEALTH_RISE?"
     ]
+
+
+def test_variables_of_flags_are_no_keys(load: Load) -> None:
+    env = {
+        "NPLB_ADMIN": "http://127.0.0.1:9191",
+        "NPLB_CONFIG": "/etc/nplb/nplb.yaml",
+        "NPLB_OUTPUT": "json",
+        "NPLB_DEBUG": "1",
+        "NPLB_TOKEN_FILE": "/run/token",
+        "NPLB_LAB_KUBECONFIG": "lab.kubeconfig",
+    }
+    configuration = load(ONE, env)
+    assert configuration == load(ONE)
+    assert configuration.warnings == ()
+    assert set(env) == FLAG_VARIABLES
+    assert not FLAG_VARIABLES & setting_variables().keys()
 
 
 def test_what_looks_unintended_is_a_warning(load: Load, tmp_path: Path) -> None:
