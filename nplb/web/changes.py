@@ -127,6 +127,9 @@ class Changes:
         sent_as = query.get("as", "create")
         if sent_as not in _SENT_AS:
             bad_request(f"as={sent_as!r}: create or apply is wanted")
+        for name in ("cluster", "namespace"):
+            if query.get(name) == "":
+                bad_request(f"{name} is empty: name one, or leave it out")
         transaction = query.get("transaction", "false")
         if transaction not in ("true", "false"):
             bad_request(f"transaction={transaction!r}: true or false is wanted")
@@ -135,13 +138,15 @@ class Changes:
         self._checks += 1
         try:
             text = _decoded(await _body(request, MAX_MANIFEST_BYTES))
+            if not text.strip():
+                bad_request("the body is empty: send a manifest, YAML or JSON")
             async with self._checking:
                 answers = await ask(
                     text,
-                    cluster=query.get("cluster") or None,
+                    cluster=query.get("cluster"),
                     apply=sent_as == "apply",
                     transaction=transaction == "true",
-                    namespace=query.get("namespace") or "default",
+                    namespace=query.get("namespace", "default"),
                 )
         except ConfigurationError as error:
             return error_response(400, "BadRequest", str(error))

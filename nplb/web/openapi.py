@@ -103,8 +103,10 @@ def _operation(
     *,
     method: str = "get",
     body: JSON | None = None,
+    changes: bool = True,
 ) -> JSON:
-    operation = {
+    changes = changes and method != "get"
+    operation: JSON = {
         "operationId": name,
         "summary": told,
         "parameters": parameters or [],
@@ -118,7 +120,7 @@ def _operation(
             "500": _answer("a fault of nplb's own", _ERROR),
         },
         # Reading may need none; see `admin.anonymous_read` of the configuration.
-        "security": [{}, {"token": []}] if method == "get" else [{"token": []}],
+        "security": [{"token": []}] if changes else [{}, {"token": []}],
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": body}
@@ -387,7 +389,7 @@ def _check_path(schemas: _Schemas, bad: JSON) -> JSON:
             "ports": {"type": "array", "items": {"type": "object"}},
         },
     )
-    told: JSON = {"schema": {"type": "string", "description": "Services as kubectl takes them"}}
+    told: JSON = {"schema": {"description": "Services as kubectl takes them, also several"}}
     return {
         "/api/v1/ports/check": _operation(
             "check",
@@ -425,7 +427,8 @@ def _check_path(schemas: _Schemas, bad: JSON) -> JSON:
                 _query("namespace", "for Services that name none", _WORD),
             ],
             method="post",
-            body={"application/yaml": told, "application/json": {"schema": {}}},
+            body={"application/yaml": told, "application/json": told},
+            changes=False,
         )
     }
 

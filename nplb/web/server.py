@@ -35,6 +35,11 @@ from nplb.web.stream import Stream
 
 log = logging.getLogger(__name__)
 
+# aiohttp logs a traceback for each request that is no HTTP, so that anybody could fill the log.
+# What fails in handlers is logged by `web.errors`.
+_protocol_log = logging.getLogger("nplb.web.protocol")
+_protocol_log.setLevel(logging.CRITICAL)
+
 KEEPALIVE_SECONDS = 30.0
 STOP_SECONDS = 1.0
 
@@ -132,6 +137,7 @@ class AdminServer:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_protocol_log,
             keepalive_timeout=KEEPALIVE_SECONDS,
             shutdown_timeout=STOP_SECONDS,
             handler_cancellation=True,
