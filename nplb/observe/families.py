@@ -142,6 +142,13 @@ ACCEPTED = _counter(
     "nplb_frontend_connections_accepted_total", "Clients taken from the listener.", *_FRONTEND
 )
 FRONTEND_ACTIVE = _gauge("nplb_frontend_connections_active", "Connections open now.", *_FRONTEND)
+SOURCE_PORTS_LEFT = _gauge(
+    "nplb_frontend_source_ports_left",
+    "How many more connections the relay can open to the busiest node of this frontend, before "
+    "no source port is left toward it. Near 0: give it `source_addresses`, or widen "
+    "net.ipv4.ip_local_port_range.",
+    *_FRONTEND,
+)
 RECEIVED = _counter(
     "nplb_frontend_received_bytes_total", "Bytes from clients to backends.", *_FRONTEND
 )
@@ -212,6 +219,11 @@ WORKER_RESTARTS = _counter(
 WORKER_PAUSES = _counter(
     "nplb_worker_accept_pauses_total",
     "Times a worker stopped accepting for want of descriptors or memory: raise LimitNOFILE=.",
+    "worker",
+)
+WORKER_LINES_DROPPED = _counter(
+    "nplb_worker_access_lines_dropped_total",
+    "Access log lines that found no place in the worker's pipe: what reads them is too slow.",
     "worker",
 )
 WORKER_CONNECTIONS = _gauge(

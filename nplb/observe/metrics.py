@@ -24,6 +24,7 @@ from prometheus_client.samples import Sample
 from nplb.model.applied import BackendCounters, FrontendCounters
 from nplb.model.cluster import SourceState
 from nplb.model.decision import DecisionKind
+from nplb.model.kernel import PlaneKind
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState, FrontendState
@@ -163,7 +164,31 @@ class StatusCollector(Collector):
         counts = Counter(backend.state for backend in frontend.backends)
         for each in BackendState:
             self._add(f.FRONTEND_BACKENDS, counts[each], *labels, each)
-        self._traffic(labels, self._status.traffic.frontends.get(frontend.key, _NO_FRONTEND))
+        counters = self._status.traffic.frontends.get(frontend.key, _NO_FRONTEND)
+        self._traffic(labels, counters)
+        self._source_ports(frontend, labels, counters)
+
+    def _source_ports(
+        self,
+        frontend: Frontend,
+        labels: tuple[str, str, str, str, str],
+        counters: FrontendCounters,
+    ) -> None:
+        """A source port is used once for each source address and node address and port."""
+        ephemeral = self._status.edge.ephemeral
+        if ephemeral is None or frontend.plane is not PlaneKind.RELAY:
+            return
+        busiest = 0
+        if counters.active:
+            backends = self._status.traffic.backends
+            busiest = max(
+                (backends.get(b.key, _NO_BACKEND).active for b in frontend.backends), default=0
+            )
+        pool = frontend.relay.source_addresses
+        six = sum(":" in ip for ip in pool)
+        sources = max(min(six, len(pool) - six) or len(pool), 1)
+        ports = (ephemeral.high - ephemeral.low + 1) * sources
+        self._add(f.SOURCE_PORTS_LEFT, max(ports - busiest, 0), *labels)
 
     def _traffic(self, labels: tuple[str, str, str, str, str], counters: FrontendCounters) -> None:
         self._add(f.ACCEPTED, counters.accepted, *labels)
@@ -201,6 +226,7 @@ class StatusCollector(Collector):
             self._add(f.WORKER_UP, worker.alive, name)
             self._add(f.WORKER_RESTARTS, worker.restarts, name)
             self._add(f.WORKER_PAUSES, worker.accept_pauses, name)
+            self._add(f.WORKER_LINES_DROPPED, worker.access_lines_dropped, name)
             self._add(f.WORKER_CONNECTIONS, worker.open_connections, name)
             self._add(f.WORKER_LOOPS, worker.loops, name)
             self._add(f.WORKER_GENERATION, worker.generation, name)

@@ -12,7 +12,6 @@ import socket
 import time
 from array import array
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
@@ -549,23 +548,6 @@ class RelayPlane:
             backends=RowMap(backends, lambda row: backend_counters(ledger.total(row, live))),
             workers=tuple(workers),
         )
-
-    def source_ports_left(self) -> dict[BackendKey, int]:
-        """How many more connections each backend of the plan can have before the edge has no
-        source port left toward it: a port may be used once for each source address and node."""
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-        ports = int(high) - int(low) + 1
-        backends = self.traffic().backends
-        left = {}
-        for served in self._served.values():
-            pool = served.frontend.relay.source_addresses
-            for backend in served.frontend.backends:
-                six = ":" in backend.key.address.ip
-                sources = sum((":" in ip) == six for ip in pool) or 1
-                counters = backends.get(backend.key)
-                active = counters.active if counters is not None else 0
-                left[backend.key] = max(ports * sources - active, 0)
-        return left
 
     # -- the end -------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -400,11 +399,6 @@ async def test_a_backend_that_comes_back_starts_slowly() -> None:
         await close(*held)
 
 
-def ephemeral_ports() -> int:
-    low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    return int(high) - int(low) + 1
-
-
 async def test_connections_come_from_the_source_pool() -> None:
     sources: dict[str, set[str]] = {}
 
@@ -420,12 +414,6 @@ async def test_connections_come_from_the_source_pool() -> None:
         for i in range(1, 25):
             client = f"127.0.9.{i}"
             sources[client] = {await greeting(frontend, client) for _ in range(2)}
-        await eventually(lambda: frontend_count(plane, frontend).active == 0, "all have ended")
-        held = await connect(frontend, "127.0.9.1")
-        await eventually(lambda: backend_counts(plane, frontend)[0].active == 1, "connected")
-        left = {frontend.backends[0].key: 3 * ephemeral_ports() - 1}
-        assert plane.source_ports_left() == left
-        await close(held)
     assert all(len(used) == 1 for used in sources.values())  # each client keeps its own
     assert set.union(*sources.values()) == set(pool)
 

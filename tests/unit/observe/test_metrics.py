@@ -11,8 +11,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from nplb.model.applied import BackendCounters, FrontendCounters, Traffic
 from nplb.model.decision import DecisionKind
 from nplb.model.keys import FrontendKey, Protocol
+from nplb.model.ledger import EdgeLedgerView, EphemeralView
+from nplb.model.relay import RelayOptions
 from nplb.model.status import Status
 from nplb.observe.exposition import OPENMETRICS, TEXT, encode
 from nplb.observe.families import FAMILIES, Kind
@@ -66,6 +69,20 @@ def test_the_control_process() -> None:
 
 def test_a_live_sources_snapshot_is_not_old() -> None:
     assert read(status(), "nplb_source_snapshot_age_seconds", cluster="prod") == 0
+
+
+def test_source_ports_left_count_the_pool_and_the_busiest_node() -> None:
+    one = frontend()
+    edge = EdgeLedgerView(ephemeral=EphemeralView(low=30001, high=31000))
+    busy = BackendCounters(active=400)
+    traffic = Traffic(
+        frontends={one.key: FrontendCounters(active=400)},
+        backends={one.backends[1].key: busy},
+    )
+    pool = replace(one, relay=RelayOptions(source_addresses=("10.9.0.1", "10.9.0.2")))
+    name = "nplb_frontend_source_ports_left"
+    assert read(status(one, edge=edge, traffic=traffic), name, **WEB) == 600
+    assert read(status(pool, edge=edge, traffic=traffic), name, **WEB) == 1600
 
 
 def test_probe_latency_is_a_histogram() -> None:
