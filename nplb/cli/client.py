@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from nplb.cli.options import DEFAULT_CONFIG
-from nplb.cli.table import plain
+from nplb.cli.table import counted, plain
 from nplb.model.errors import ConfigurationError, HostError, NplbError
 
 DEFAULT_ADMIN: Final = "http://127.0.0.1:9090"
@@ -25,7 +25,8 @@ def find_admin(admin: str | None, config: Path | None) -> str:
     """The admin server's URL: the one given, or else that of the configuration given, or of the
     usual one, or else the default.
 
-    Raises ConfigurationError if the configuration given is wrong or has no admin server.
+    Of a configuration that is wrong what can be read of it counts, with a note on standard
+    error. Raises ConfigurationError if the one given can't be read or has no admin server.
     """
     if admin is not None:
         return check_url(admin)
@@ -53,9 +54,17 @@ def check_url(text: str) -> str:
 
 
 def _url_of(config: Path) -> str:
-    from nplb.config import load_settings
+    from nplb.config import InvalidConfiguration, load_settings
+    from nplb.config.load import read_admin_listen
 
-    listen = load_settings(config).admin.listen
+    try:
+        listen = load_settings(config).admin.listen
+    except InvalidConfiguration as error:
+        # Whoever asks after a refused reload wants the answer of what runs on.
+        listen = read_admin_listen(config)
+        wrong = counted(len(error.errors), "error")
+        note = f"note: {config} is wrong, `nplb check` says how ({wrong})"
+        click.echo(f"{note}; asking {listen or 'nobody'} for what runs", err=True)
     if listen is None:
         raise ConfigurationError(f"{config}: admin.listen is off, so a running nplb can't be asked")
     if not listen.port:

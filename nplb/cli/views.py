@@ -28,8 +28,9 @@ def word(text: str) -> Cell:
     return Cell(text, _COLOURS.get(text, BAD))
 
 
-def headline(status: Document) -> str:
-    """The first line: is it well, since when, how much runs."""
+def headline(status: Document, *, service: str = "") -> str:
+    """The first line: is it well, since when, how much runs. `service` is the one that the
+    status has been narrowed to."""
     plan, traffic = status["plan"], status["traffic"]
     alive = [worker for worker in traffic["workers"] if worker["alive"]]
     workers = counted(len(traffic["workers"]), "worker")
@@ -41,9 +42,9 @@ def headline(status: Document) -> str:
     parts = [
         f"nplb {status['version']}: {state}",
         f"up {up}",
-        counted(len(plan["frontends"]), "frontend"),
+        counted(len(plan["frontends"]), "frontend") + (f" of {plain(service)}" if service else ""),
         workers,
-        f"{counted(open_now, 'connection')} open",
+        f"{counted(open_now, 'connection')} open" + (" to it" if service else ""),
         f"plan {plan['generation']}",
     ]
     return ", ".join(parts)
@@ -68,7 +69,12 @@ def sources_table(status: Document) -> str:
     rows = []
     for source in status["sources"]:
         taken = source["last_snapshot_at"]
-        old = "none" if taken is None else f"{age(status['now'] - taken)} ago"
+        if taken is None:
+            old = "none"
+        elif source["state"] == "live":
+            old = "current"
+        else:
+            old = f"{age(status['now'] - taken)} ago"
         rows.append([source["cluster"], word(source["state"]), old, source["error"]])
     return table(["CLUSTER", "STATE", "SNAPSHOT", "ERROR"], rows)
 

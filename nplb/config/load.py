@@ -8,12 +8,14 @@ from typing import Any
 
 from nplb.config.build import build_settings
 from nplb.config.checks import check_sections
+from nplb.config.document import EdgeSection
 from nplb.config.errors import ConfigProblem, InvalidConfiguration, spelled
 from nplb.config.planes import check_planes
 from nplb.config.sections import key_paths, read_sections, section_paths
 from nplb.config.words import did_you_mean, shown
 from nplb.config.yaml import Document, Mark, Problem, compose
 from nplb.model.errors import HostPermissionError
+from nplb.model.keys import Address
 from nplb.model.settings import Settings
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -67,6 +69,21 @@ def load_configuration(
         raise InvalidConfiguration(tuple(sorted(reading.errors, key=_order)))
     warnings = tuple(sorted(reading.warnings, key=_order))
     return Configuration(path=place, settings=settings, warnings=warnings)
+
+
+def read_admin_listen(path: Path, *, env: Mapping[str, str] | None = None) -> Address | None:
+    """The admin server's address of a configuration that may be wrong elsewhere: for asking the
+    nplb that runs on with the one before. Where the key is wrong itself, its default; None for
+    `off`. Errors: InvalidConfiguration if there is no file to read."""
+    content = _read(path)
+    try:
+        reading = _Reading(str(path), content)
+    except InvalidConfiguration:
+        return EdgeSection().admin.listen
+    reading.apply_environment(os.environ if env is None else env)
+    if not isinstance(reading.value, dict):
+        return EdgeSection().admin.listen
+    return read_sections(reading.value, reading.report).edge.admin.listen
 
 
 def setting_variables() -> dict[str, str]:

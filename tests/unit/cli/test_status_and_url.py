@@ -68,6 +68,23 @@ def test_status_of_one_service_shows_all_its_nodes(admin: str) -> None:
     assert "prod/test/web" not in result.output
 
 
+def test_status_of_one_service_is_of_that_one_alone(admin: str) -> None:
+    result = nplb("status", "shop/web", "--admin", admin)
+    assert "2 frontends of prod/shop/web, 2 workers, 6 connections open to it" in result.output
+    document = json.loads(nplb("status", "shop/web", "--admin", admin, "-o", "json").output)
+    whole = json.loads(nplb("status", "--admin", admin, "-o", "json").output)
+    keys = {"prod/shop/web:80/TCP", "prod/shop/web:443/TCP"}
+    assert set(document["traffic"]["frontends"]) == keys
+    assert len(document["traffic"]["backends"]) == 6 < len(whole["traffic"]["backends"])
+    assert {one["service"] for one in document["decisions"]} <= {"prod/shop/web"}
+    ports = {address.rpartition(":")[2] for address in document["verdicts"]}
+    assert ports == {
+        one["address"]["text"].rpartition(":")[2] for one in document["plan"]["probes"]
+    }
+    assert ports == {"30080", "30443"}
+    assert document["traffic"]["workers"] == whole["traffic"]["workers"]
+
+
 def test_status_as_json_is_the_api_document() -> None:
     one = status(frontend())
     with serving(one) as url:
@@ -94,6 +111,35 @@ def test_the_admin_server_of_the_configuration_is_asked(tmp_path: Path) -> None:
         assert nplb("status", "--admin", bare).exit_code == 0
         # --admin goes before the configuration, which is not even read.
         assert nplb("status", "--admin", url, "--config", "/nonexistent").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", ["clusters: [{name: a, kubernetes: {}}]\nhelth: {}", "clusters: []", "log: {level: x}"]
+)
+def test_a_configuration_that_is_wrong_does_not_hide_what_runs(tmp_path: Path, wrong: str) -> None:
+    with serving(status(frontend())) as url:
+        path = tmp_path / "nplb.yaml"
+        listen = url.removeprefix("http://")
+        path.write_text(f"admin: {{listen: '{listen}'}}\n{wrong}\n")
+        result = nplb("status", "--config", str(path))
+    assert result.exit_code == 0, result.stderr
+    assert f"note: {path} is wrong, `nplb check` says how (" in result.stderr
+    assert f"asking {listen} for what runs" in result.stderr
+    assert "prod/shop/web:80" in result.stdout
+
+
+def test_a_configuration_that_cannot_be_read_gives_the_usual_place(tmp_path: Path) -> None:
+    path = tmp_path / "nplb.yaml"
+    path.write_text("log: [x\n")
+    result = nplb("status", "--config", str(path))
+    assert f"{path} is wrong, `nplb check` says how (1 error)" in result.stderr
+    assert "asking 127.0.0.1:9090 for what runs" in result.stderr
+
+
+def test_a_configuration_that_is_not_there_is_told(tmp_path: Path) -> None:
+    result = nplb("status", "--config", str(tmp_path / "absent.yaml"))
+    assert result.exit_code == 78
+    assert "there is no such file" in result.stderr
 
 
 @pytest.mark.parametrize(

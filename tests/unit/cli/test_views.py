@@ -24,7 +24,7 @@ def test_a_status_where_all_is_well_is_short() -> None:
         "nplb 0.1.0: ready, up 60m, 1 frontend, 2 workers, 3 connections open, plan 7",
         "",
         "CLUSTER  STATE  SNAPSHOT  ERROR",
-        "prod     live   12s ago",
+        "prod     live   current",
         "",
         "SERVICE                  LISTEN         STATE    NODES  OPEN  TOTAL",
         "prod/shop/web:80 (http)  0.0.0.0:30080  serving  3/3    3     100",
