@@ -51,7 +51,8 @@ def main() -> None:
         seconds=1 if options.quick else 3,
         figures={},
     )
-    chosen = [c for c in CONTENDERS if not options.contenders or c.name in options.contenders]
+    names = options.contenders.split(",") if options.contenders else []
+    chosen = [c for c in CONTENDERS if not names or c.name in names]
     wanted = options.only.split(",") if options.only else []
     with tempfile.TemporaryDirectory(prefix="nplb-bench-") as folder, Arena(Path(folder)) as arena:
         run.machine["congestion control"] = arena.congestion_control
