@@ -59,7 +59,9 @@ class FrontendCounters:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerCounters:
     """One worker's own condition. `accept_pauses` counts the times it stopped accepting for
-    want of descriptors or memory; `generation` is the plan it serves."""
+    want of descriptors or memory; `generation` is the plan it serves. `connect_buckets` are
+    upper bounds in seconds and how many connects to backends took up to each, not cumulative;
+    `connect_seconds` is what they took together. All begin anew with the process."""
 
     worker: int
     pid: int
@@ -70,6 +72,8 @@ class WorkerCounters:
     open_connections: int = 0
     loops: int = 0
     access_lines_dropped: int = 0
+    connect_buckets: tuple[tuple[float, int], ...] = ()
+    connect_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

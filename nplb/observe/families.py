@@ -226,6 +226,13 @@ WORKER_LINES_DROPPED = _counter(
     "Access log lines that found no place in the worker's pipe: what reads them is too slow.",
     "worker",
 )
+CONNECT_SECONDS = Family(
+    name="nplb_connect_duration_seconds",
+    kind=Kind.HISTOGRAM,
+    help="How long connects to nodes took that clients were waiting for, by worker. Slower than "
+    "probes: the nodes are busy, or this worker is.",
+    labels=("worker",),
+)
 WORKER_CONNECTIONS = _gauge(
     "nplb_worker_connections_open", "Connections open in this worker.", "worker"
 )

@@ -7,7 +7,7 @@ remain, and `nplb_backend_series_omitted` says how many are left out.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -230,6 +230,14 @@ class StatusCollector(Collector):
             self._add(f.WORKER_CONNECTIONS, worker.open_connections, name)
             self._add(f.WORKER_LOOPS, worker.loops, name)
             self._add(f.WORKER_GENERATION, worker.generation, name)
+        told = f.CONNECT_SECONDS
+        histogram = HistogramMetricFamily(told.name, told.help, labels=told.labels)
+        for worker in self._status.traffic.workers:
+            if worker.connect_buckets:
+                buckets = _cumulative(worker.connect_buckets)
+                histogram.add_metric([str(worker.worker)], buckets, worker.connect_seconds)
+        if histogram.samples:
+            self._built[told.name] = histogram
 
     def _probes(self) -> None:
         probing = self._status.probing
@@ -239,12 +247,8 @@ class StatusCollector(Collector):
         for cause, count in sorted(probing.ended.items()):
             self._add(f.PROBES, count, cause)
         if probing.latency_buckets:
-            total = 0
-            buckets: list[tuple[str, float]] = []
-            for bound, count in probing.latency_buckets:
-                total += count
-                buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
             histogram = HistogramMetricFamily(f.PROBE_SECONDS.name, f.PROBE_SECONDS.help)
+            buckets = _cumulative(probing.latency_buckets)
             histogram.add_metric([], buckets, probing.latency_seconds)
             self._built[f.PROBE_SECONDS.name] = histogram
 
@@ -261,6 +265,16 @@ def _labels(key: FrontendKey) -> tuple[str, str, str, str, str]:
     """A frontend's labels."""
     service = key.service
     return service.cluster, service.namespace, service.name, str(key.port), key.protocol
+
+
+def _cumulative(counts: Iterable[tuple[float, int]]) -> list[tuple[str, float]]:
+    """Buckets as Prometheus has them: each with those below it."""
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in counts:
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(bound), total))
+    return buckets
 
 
 def _counted(add: Callable[..., None], counts: Mapping[Any, int]) -> None:

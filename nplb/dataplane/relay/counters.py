@@ -23,7 +23,12 @@ PIPES = 6  # pipes held now, idle ones included
 LOG_DROPPED = 7  # log lines that were not sent
 ACCESS_DROPPED = 8  # access log lines that were not sent
 SOURCE_PORTS = 9  # connects that found no free source port
+CONNECT_TIME = 15  # microseconds, of all connects that succeeded
+CONNECT_BUCKETS = 16  # connects that took up to each of CONNECT_BOUNDS, and then longer ones
 HEADER_CELLS = 64
+
+CONNECT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds; not cumulative in memory."""
 
 LAYOUT = 0x6E706C62_0001
 
@@ -45,6 +50,7 @@ REASONS: tuple[EndReason, ...] = tuple(EndReason)
 END_CELL: dict[EndReason, int] = {reason: ENDS + i for i, reason in enumerate(REASONS)}
 
 assert ENDS + len(REASONS) <= ROW_CELLS
+assert CONNECT_BUCKETS + len(CONNECT_BOUNDS) + 1 <= HEADER_CELLS
 
 
 def row_base(row: int) -> int:

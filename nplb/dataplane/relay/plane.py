@@ -15,7 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
-from nplb.dataplane.relay.counters import ACCEPT_PAUSES, ACCESS_DROPPED, GENERATION, LOOPS, OPEN
+from nplb.dataplane.relay.counters import (
+    ACCEPT_PAUSES,
+    ACCESS_DROPPED,
+    CONNECT_TIME,
+    GENERATION,
+    LOOPS,
+    OPEN,
+)
 from nplb.dataplane.relay.listeners import ListenFailedError, inode_of, open_listeners
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.rows import Rows
@@ -24,6 +31,7 @@ from nplb.dataplane.relay.traffic import (
     Ledger,
     RowMap,
     backend_counters,
+    connect_buckets,
     frontend_counters,
     read_cells,
 )
@@ -541,6 +549,8 @@ class RelayPlane:
                     open_connections=header[OPEN] if header else 0,
                     loops=header[LOOPS] if header else 0,
                     access_lines_dropped=header[ACCESS_DROPPED] if header else 0,
+                    connect_buckets=connect_buckets(header) if header else (),
+                    connect_seconds=header[CONNECT_TIME] / 1e6 if header else 0.0,
                 )
             )
         return Traffic(

@@ -6,13 +6,16 @@ looks at it, since a plan may have hundreds of thousands.
 
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Generic, TypeVar
 
 from nplb.dataplane.relay.counters import (
     BYTES_IN,
     BYTES_OUT,
     CELL_BYTES,
+    CONNECT_BOUNDS,
+    CONNECT_BUCKETS,
     CONNECT_FAILURES,
     CONNECT_MICROSECONDS,
     END_CELL,
@@ -141,6 +144,12 @@ def backend_counters(cells: list[int]) -> BackendCounters:
         bytes_out=cells[BYTES_OUT],
         ends=_ends(cells),
     )
+
+
+def connect_buckets(header: Sequence[int]) -> tuple[tuple[float, int], ...]:
+    """How many connects took up to each bound, and longer than the one before it; seconds."""
+    bounds = (*CONNECT_BOUNDS, inf)
+    return tuple((bound, header[CONNECT_BUCKETS + i]) for i, bound in enumerate(bounds))
 
 
 def _ends(cells: list[int]) -> dict[EndReason, int]:

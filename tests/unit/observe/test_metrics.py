@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from nplb.model.applied import BackendCounters, FrontendCounters, Traffic
+from nplb.model.applied import BackendCounters, FrontendCounters, Traffic, WorkerCounters
 from nplb.model.decision import DecisionKind
 from nplb.model.keys import FrontendKey, Protocol
 from nplb.model.ledger import EdgeLedgerView, EphemeralView
@@ -92,6 +92,24 @@ def test_probe_latency_is_a_histogram() -> None:
     assert read(state, "nplb_probe_duration_seconds_bucket", le="+Inf") == 500
     assert read(state, "nplb_probe_duration_seconds_sum") == 0.6
     assert read(state, "nplb_probes_total", cause="refused") == 3
+
+
+def test_connect_latency_is_a_histogram_of_each_worker() -> None:
+    buckets = ((0.001, 7), (0.01, 2), (float("inf"), 1))
+    worker = WorkerCounters(
+        worker=3,
+        pid=9,
+        alive=True,
+        generation=1,
+        restarts=0,
+        connect_buckets=buckets,
+        connect_seconds=4.5,
+    )
+    state = status(frontend(), traffic=Traffic(workers=(worker,)))
+    name = "nplb_connect_duration_seconds"
+    for bound, count in (("0.001", 7), ("0.01", 9), ("+Inf", 10)):
+        assert read(state, f"{name}_bucket", worker="3", le=bound) == count
+    assert read(state, f"{name}_sum", worker="3") == 4.5
 
 
 def test_a_service_that_left_the_plan_keeps_its_counters() -> None:

@@ -38,8 +38,11 @@ from typing import TYPE_CHECKING, Any
 from nplb.dataplane.relay.counters import (
     BYTES_IN,
     BYTES_OUT,
+    CONNECT_BOUNDS,
+    CONNECT_BUCKETS,
     CONNECT_FAILURES,
     CONNECT_MICROSECONDS,
+    CONNECT_TIME,
     END_CELL,
     RETRIES,
     SOURCE_PORTS,
@@ -275,8 +278,16 @@ class Connection:
         counters = self.worker.counters
         base, backend_base = self.frontend.base, backend.base
         counters[backend_base + TAKEN] += 1
+        bucket = CONNECT_BUCKETS
+        for bound in CONNECT_BOUNDS:
+            if seconds <= bound:
+                break
+            bucket += 1
+        counters[bucket] += 1
         if seconds:
-            counters[backend_base + CONNECT_MICROSECONDS] += int(seconds * 1e6)
+            microseconds = int(seconds * 1e6)
+            counters[CONNECT_TIME] += microseconds
+            counters[backend_base + CONNECT_MICROSECONDS] += microseconds
         if backend.failures:
             backend.succeeded()
         client.peer = server
