@@ -6,30 +6,48 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from nplb.cli.options import config_option, output_option, set_option
+from nplb.cli.options import find_config, late_config_option, output_option, set_option
 from nplb.model.errors import ConfigurationError, HostPermissionError, NplbError
 
 _FILES = re.compile(r"\.kubeconfig$|\.manifests\b")
 
 
 @click.command(short_help="Validate the configuration: all errors at once.")
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--file-only",
     is_flag=True,
     help="Look at the file alone: not at kubeconfigs, manifests and this host.",
 )
-@config_option
+@late_config_option
 @set_option
 @output_option()
-def command(file_only: bool, config: Path, overrides: dict[str, str], output: str) -> None:
-    """Validate the configuration: all errors at once, each with file:line:column, the key, what
-    is wrong and what to do. Nothing is started and no API server is asked.
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    file: Path | None,
+    file_only: bool,
+    config: Path | None,
+    overrides: dict[str, str],
+    output: str,
+) -> None:
+    """Validate the configuration, FILE or that of --config: all errors at once, each with
+    file:line:column, the key, what is wrong and what to do. Nothing is started and no API
+    server is asked.
+
+    Kubeconfigs, manifests and this host are looked at once the file itself is right.
 
     Exits with 0 if it can be run (warnings and notes may be told), 78 if it is wrong, 77 if it
     may not be read, or if this host lacks what it can't be started without.
     """
-    result = _check(config, overrides, file_only=file_only)
+    if file is not None:
+        if ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"FILE is the configuration: name {file} or --config, not both")
+        config = file
+    result = _check(find_config(config), overrides, file_only=file_only)
     if output == "text":
         _print_text(result)
     else:
@@ -81,22 +99,27 @@ def _print_text(result: dict[str, Any]) -> None:
     from nplb.cli.table import BAD, DOUBTFUL, GOOD, counted, plain
     from nplb.config.errors import ConfigProblem
 
+    def tell(kind: str, colour: str, text: str) -> None:
+        click.echo(click.style(f"{kind}: ", fg=colour) + plain(text))
+
     for problem in result["errors"]:
-        click.echo(plain(str(ConfigProblem(**problem))))
+        tell("error", BAD, str(ConfigProblem(**problem)))
     for problem in result["warnings"]:
-        click.echo(click.style("warning: ", fg=DOUBTFUL) + plain(str(ConfigProblem(**problem))))
+        tell("warning", DOUBTFUL, str(ConfigProblem(**problem)))
     for fault in result["sources"]:
-        click.echo(plain(f"cluster {fault['cluster']}: {fault['message']}"))
+        tell("error", BAD, f"cluster {fault['cluster']}: {fault['message']}")
     for note in result["host"]:
-        subject = f"{note['subject']}: {note['message']}"
-        click.echo(click.style("this host: ", fg=DOUBTFUL) + plain(subject))
+        tell("host", BAD if note["needed"] else DOUBTFUL, f"{note['subject']}: {note['message']}")
     wrong = len(result["errors"]) + len(result["sources"])
     if wrong:
-        verdict = click.style(counted(wrong, "error"), fg=BAD)
+        parts = [click.style(counted(wrong, "error"), fg=BAD)]
     else:
-        parts = [
-            counted(len(result["clusters"]), "cluster"),
-            counted(result["frontends"], "frontend override"),
-        ]
-        verdict = f"{click.style('valid', fg=GOOD)} ({', '.join(parts)})"
-    click.echo(f"{plain(result['file'])}: {verdict}")
+        clusters = counted(len(result["clusters"]), "cluster")
+        overrides = counted(result["frontends"], "frontend override")
+        parts = [f"{click.style('valid', fg=GOOD)} ({clusters}, {overrides})"]
+    if result["warnings"]:
+        parts.append(counted(len(result["warnings"]), "warning"))
+    if result["host"]:
+        lacks = counted(len(result["host"]), "thing")
+        parts.append(f"{lacks} this host lacks")
+    click.echo(f"{plain(result['file'])}: {', '.join(parts)}")

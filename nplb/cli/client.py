@@ -21,20 +21,21 @@ FILE_VARIABLE: Final = "NPLB_TOKEN_FILE"
 _STATUS: Final = "/api/v1/status"
 
 
-def find_admin(admin: str | None, config: Path | None) -> str:
+def find_admin(admin: str | None, config: Path | None, *, quiet: bool = False) -> str:
     """The admin server's URL: the one given, or else that of the configuration given, or of the
     usual one, or else the default.
 
     Of a configuration that is wrong what can be read of it counts, with a note on standard
-    error. Raises ConfigurationError if the one given can't be read or has no admin server.
+    error (unless `quiet`). Raises ConfigurationError if the one given can't be read, or has no
+    admin server.
     """
     if admin is not None:
         return check_url(admin)
     if config is not None:
-        return _url_of(config)
+        return _url_of(config, quiet)
     if DEFAULT_CONFIG.exists():
         try:
-            return _url_of(DEFAULT_CONFIG)
+            return _url_of(DEFAULT_CONFIG, quiet)
         except NplbError:
             return DEFAULT_ADMIN
     return DEFAULT_ADMIN
@@ -53,7 +54,7 @@ def check_url(text: str) -> str:
     return url.rstrip("/")
 
 
-def _url_of(config: Path) -> str:
+def _url_of(config: Path, quiet: bool) -> str:
     from nplb.config import InvalidConfiguration, load_settings
     from nplb.config.load import read_admin_listen
 
@@ -64,7 +65,8 @@ def _url_of(config: Path) -> str:
         listen = read_admin_listen(config)
         wrong = counted(len(error.errors), "error")
         note = f"note: {config} is wrong, `nplb check` says how ({wrong})"
-        click.echo(f"{note}; asking {listen or 'nobody'} for what runs", err=True)
+        if not quiet:
+            click.echo(f"{note}; asking {listen or 'nobody'} for what runs", err=True)
     if listen is None:
         raise ConfigurationError(f"{config}: admin.listen is off, so a running nplb can't be asked")
     if not listen.port:

@@ -47,6 +47,19 @@ def config_option(command: F) -> F:
     )(command)
 
 
+def late_config_option(command: F) -> F:
+    """`--config PATH` for commands that look for the usual file themselves, by `find_config`:
+    they get `config`, a Path or None."""
+    return click.option(
+        "-c",
+        "--config",
+        envvar="NPLB_CONFIG",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help=f"The configuration file.  [default: {DEFAULT_CONFIG}]",
+    )(command)
+
+
 def _overrides(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     overrides: dict[str, str] = {}
     for text in values:
@@ -99,14 +112,15 @@ def token_option(command: F) -> F:
 
 
 def optional_config_option(command: F) -> F:
-    """`--config PATH` for commands that can do without: they get `config`, a Path or None."""
+    """`--config PATH` for commands that ask a running nplb: they get `config`, a Path or None."""
     return click.option(
         "-c",
         "--config",
         envvar="NPLB_CONFIG",
         metavar="PATH",
         type=click.Path(path_type=Path),
-        help="The configuration file that names the admin server.",
+        help="The configuration file, which names the running nplb's admin server.  "
+        f"[default: {DEFAULT_CONFIG} if it is there]",
     )(command)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from nplb.cli.options import find_config, optional_config_option, set_option
+from nplb.cli.options import find_config, late_config_option, set_option
 
 
 @click.command(short_help="Show or delete the kernel plane's rules.")
@@ -25,7 +25,7 @@ from nplb.cli.options import find_config, optional_config_option, set_option
     metavar="SECONDS",
     help="With --plan: how long each cluster may take to be read.",
 )
-@optional_config_option
+@late_config_option
 @set_option
 def command(
     delete: bool,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nplb.cli.options import find_config, optional_config_option, set_option
+from nplb.cli.options import find_config, late_config_option, set_option
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
     is_flag=True,
     help="Delete the kernel plane's rules that a balancer left on this host, and exit.",
 )
-@optional_config_option
+@late_config_option
 @set_option
 def command(flush: bool, config: Path | None, overrides: dict[str, str]) -> None:
     """Run the balancer until SIGTERM or SIGINT.

@@ -57,7 +57,7 @@ def complete_service(ctx: click.Context, _: click.Parameter, incomplete: str) ->
     from nplb.cli.client import find_admin, get_status
 
     try:
-        url = find_admin(ctx.params.get("admin"), ctx.params.get("config"))
+        url = find_admin(ctx.params.get("admin"), ctx.params.get("config"), quiet=True)
         names = service_names(get_status(url, timeout_seconds=0.5))
     except (NplbError, click.ClickException):
         return []

@@ -47,8 +47,35 @@ def test_a_valid_configuration(place: Path) -> None:
     path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
     result = check("--config", path)
     assert result.exit_code == 0
-    assert result.output.splitlines()[-1] == f"{path}: valid (1 cluster, 0 frontend overrides)"
+    assert result.output.splitlines()[-1].startswith(
+        f"{path}: valid (1 cluster, 0 frontend overrides)"
+    )
     assert "error" not in result.output
+    assert check(path).output == result.output
+
+
+def test_the_file_is_named_once(place: Path) -> None:
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
+    both = check(path, "--config", path)
+    assert both.exit_code == 2
+    assert "not both" in both.stderr
+    env = {"NPLB_CONFIG": str(place / "absent.yaml")}
+    assert CliRunner().invoke(main, ["check", path], env=env).exit_code == 0
+
+
+def test_what_is_found_is_counted(place: Path) -> None:
+    path = write(
+        place,
+        "clusters: [{name: lab, manifests: services.yaml}]\n"
+        "limits: {queue: 5}\n"
+        "listen: {addresses: [192.0.2.77]}\n",
+    )
+    lines = check(path).output.splitlines()
+    assert lines[0].startswith(f"warning: {path}:2:17: limits.queue: nobody waits")
+    lacking = [line for line in lines if line.startswith("host: ")]
+    assert any("192.0.2.77 is no address of this host" in line for line in lacking)
+    things = "1 thing" if len(lacking) == 1 else f"{len(lacking)} things"
+    assert lines[-1].endswith(f"overrides), 1 warning, {things} this host lacks")
 
 
 def test_every_error_is_told_at_once(place: Path) -> None:
@@ -56,9 +83,9 @@ def test_every_error_is_told_at_once(place: Path) -> None:
     result = check("--config", path)
     assert result.exit_code == 78
     lines = result.output.splitlines()
-    assert lines[0].startswith(f'{path}:2:12: clusters[0].name: "Lab" is not a name here')
-    assert lines[1] == f'{path}:3:1: helth: unknown key, did you mean "health"?'
-    assert lines[2].startswith(f"{path}:4:10: workers: must be auto or a number")
+    assert lines[0].startswith(f'error: {path}:2:12: clusters[0].name: "Lab" is not a name here')
+    assert lines[1] == f'error: {path}:3:1: helth: unknown key, did you mean "health"?'
+    assert lines[2].startswith(f"error: {path}:4:10: workers: must be auto or a number")
     assert lines[3] == f"{path}: 3 errors"
 
 
@@ -104,7 +131,9 @@ def test_what_the_file_names_is_read_too(place: Path) -> None:
         ("c", "absent does not exist"),
         ("d", "no file matches this pattern"),
     ]:
-        assert any(line.startswith(f"cluster {cluster}: ") and part in line for line in lines)
+        assert any(
+            line.startswith(f"error: cluster {cluster}: ") and part in line for line in lines
+        )
     assert not any(line.startswith("warning") for line in lines)
     alone = check("--config", path, "--file-only")
     assert alone.exit_code == 0
@@ -197,7 +226,7 @@ def test_a_host_that_cannot_run_it_at_all_is_a_matter_of_rights(place: Path) -> 
     with as_ordinary_user():
         result = check("--config", path)
     assert result.exit_code == 77
-    assert "this host: plane: the kernel plane lacks the right CAP_NET_ADMIN" in result.output
+    assert "host: plane: the kernel plane lacks the right CAP_NET_ADMIN" in result.output
     assert check("--config", path, "--file-only").exit_code == 0
 
 
