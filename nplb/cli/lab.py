@@ -20,7 +20,7 @@ DEFAULT_KUBECONFIG = ".nplb/lab.kubeconfig"
     default=3,
     show_default="3",
     metavar="N",
-    help="0: the API alone.",
+    help="How many nodes; 0 for the API server alone, without controllers.",
 )
 @click.option(
     "--port",

@@ -1,8 +1,10 @@
 """`nplb ports`: the NodePort range of clusters; what is used, free, wrong, and what the API server
 would answer."""
 
+import glob
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,15 +51,22 @@ def command(ctx: click.Context, /, every: bool, output: str, **options: Any) -> 
     click.echo("\n\n".join(part for part in parts if part))
 
 
+def _port_number(_: click.Context, __: click.Parameter, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= 65535):
+        raise click.BadParameter(f"{text!r} is no port: write a number from 0 to 65535")
+    return int(text)
+
+
 @command.command("show", short_help="Say who has one number.")
-@click.argument("number", type=click.IntRange(0, 65535))
+@click.argument("number", callback=_port_number)
 @source_options
 @output_option()
 @click.pass_context
 def show(ctx: click.Context, /, number: int, output: str, **options: Any) -> None:
     """Say who has NUMBER in each cluster, on the edge and on this host, or that it is free."""
-    page = read_page(asked_of(ctx, options))
-    document = _shown(page, number)
+    asked = asked_of(ctx, options)
+    page = read_page(asked)
+    document = _shown(page, number, here=_is_here(asked))
     if output == "text":
         from nplb.cli.portviews import number_text
 
@@ -179,8 +188,16 @@ def check(
         raise SystemExit(1)
 
 
-def _shown(page: dict[str, Any], number: int) -> dict[str, Any]:
-    """One number as a document."""
+def _is_here(asked: Asked) -> bool:
+    """Whether what was asked is an nplb of this host."""
+    from nplb.cli.client import find_admin, is_this_host
+
+    return not asked.directly and is_this_host(find_admin(asked.admin, asked.config, quiet=True))
+
+
+def _shown(page: dict[str, Any], number: int, *, here: bool) -> dict[str, Any]:
+    """One number as a document. `here`: the edge is this host."""
+    from nplb.alloc.edge import overlap
     from nplb.alloc.host import who_text
     from nplb.alloc.ledger import band_of
     from nplb.alloc.portrange import PortRange
@@ -199,12 +216,22 @@ def _shown(page: dict[str, Any], number: int) -> dict[str, Any]:
             }
         )
     edge = page.get("edge") or {}
+    listening = [one for one in edge.get("ports", ()) if one["port"] == number]
+    # A stranger on an address of the edge is a finding: without one the listener is nplb's.
+    in_use = any(
+        f["kind"] == "edge_port_in_use" and f["subject"].endswith(f":{number}")
+        for f in edge.get("findings", ())
+    )
+    host = []
+    for one in host_listeners({number}):
+        ours = here and not in_use and any(overlap(p["address"], one.address) for p in listening)
+        host.append(f"{who_text(one)} listens" + (": it is this nplb" if ours else ""))
     return {
         "number": number,
         "now": page.get("now") or time.time(),
         "clusters": clusters,
-        "edge": [one for one in edge.get("ports", ()) if one["port"] == number],
-        "host": [f"{who_text(one)} listens" for one in host_listeners({number})],
+        "edge": listening,
+        "host": host,
     }
 
 
@@ -231,9 +258,12 @@ def _checked(
 ) -> dict[str, Any]:
     """The answers as a document."""
     from nplb.lab.portcheck import check_services
-    from nplb.lab.portfiles import read_raw_services
+    from nplb.lab.portfiles import STDIN, read_raw_services
     from nplb.web.portcheck import answers_page
 
+    for file in files:
+        if file != STDIN and not glob.has_magic(file) and not Path(file).expanduser().exists():
+            raise click.BadParameter(f"there is no {file}", param_hint="-f")
     read = read_raw_services(files)
     if not read.services:
         raise NplbError(f"{', '.join(files)}: no Service in {'it' if len(files) == 1 else 'them'}")
@@ -246,4 +276,7 @@ def _checked(
         service_cidr=service_cidr,
     )
     document: dict[str, Any] = answers_page(answers)
+    if read.others:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in read.others.items())
+        document["notes"].append(f"passed over, for they are no Services: {kinds}")
     return document

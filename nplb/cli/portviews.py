@@ -152,13 +152,15 @@ def edge_text(page: Document) -> str:
     if not edge.get("ports") and not edge.get("findings"):
         return ""
     head = (
-        f"{click.style('edge', bold=True)}: {counted(len(edge['ports']), 'address', 'addresses')}"
+        f"{click.style('edge', bold=True)}: frontends listen on "
+        f"{counted(len(edge['ports']), 'address', 'addresses')}"
     )
     ephemeral = edge.get("ephemeral")
     if ephemeral:
-        head += f"; the kernel draws from {ephemeral['low']}-{ephemeral['high']}"
+        span = f"{ephemeral['low']}-{ephemeral['high']}"
+        head += f"; the kernel gives ports {span} to outgoing connections"
         if ephemeral["reserved"]:
-            head += f" but spares {plain(ephemeral['reserved'])}"
+            head += f", but for {plain(ephemeral['reserved'])}"
     findings = {"now": page.get("now") or 0.0, "findings": edge["findings"]}
     return "\n\n".join(part for part in (head, findings_table(findings)) if part)
 

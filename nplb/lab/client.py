@@ -16,11 +16,18 @@ TIMEOUT_SECONDS = 5.0
 JsonObject = dict[str, Any]
 
 
+class RefusedError(ConfigurationError):
+    """The lab does not take the request: it names what is not there. The fault of whoever
+    called, not of a file."""
+
+    exit_code = 2
+
+
 class LabClient:
     """Talks to the lab that wrote a kubeconfig.
 
-    Every method raises ConfigurationError with the lab's own words for a request that makes no
-    sense, ClusterError when no lab answers.
+    Every method raises RefusedError with the lab's own words for a request that makes no sense,
+    ClusterError when no lab answers.
     """
 
     def __init__(self, access: Access, *, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -94,4 +101,6 @@ def _read(status: int, text: bytes) -> JsonObject:
     if status == HTTPStatus.OK and isinstance(value, dict):
         return value
     said = value.get("error") if isinstance(value, dict) else None
+    if said and status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND):
+        raise RefusedError(str(said))
     raise ConfigurationError(str(said or f"the lab answered {status}; is this a lab at all?"))

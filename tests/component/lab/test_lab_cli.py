@@ -112,7 +112,8 @@ def test_a_lab_from_its_start_to_its_end(process: Process, networks: Networks) -
     assert [node["name"] for node in listed["nodes"]] == ["node-1", "node-2", "node-3"]
     assert "node-4 at" in process.tell("add-node").output
     refused = process.tell("fault", "node-7", "refuse")
-    assert refused.exit_code == 78
+    assert refused.exit_code == 2
+    assert process.tell("fault", "node-1", "explode").exit_code == 2
     assert "there are node-1, node-2, node-3" in refused.output
     assert process.tell("clear").output == "node/node-2 slow=50ms: off\n"
     assert process.tell("clear").output == "nothing was broken\n"

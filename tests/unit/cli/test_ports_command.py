@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from nplb.alloc.host import ephemeral_finding
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import parse_port_range
 from nplb.cli import main
+from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.ledger import EdgeLedgerView, EdgePortView, EphemeralView
 from nplb.sources.decode import decode_service
 from nplb.sources.portbook import PortBook
@@ -115,7 +117,7 @@ def test_shows_the_running_nplbs_ledger(admin: str) -> None:
     assert any(line.startswith("30064  ················!") for line in lines)
     assert any("30087   dynamic  default/lb" in line for line in lines)
     assert "Port 30080 was assigned to multiple services" in result.output
-    assert "edge: 1 address; the kernel draws from 1024-65535 but spares 8080" in result.output
+    assert "edge: frontends listen on 1 address; the kernel gives ports 1024" in result.output
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,30000-32767" in result.output
     assert "\x1b" not in result.output, "no colours where there is no terminal"
 
@@ -173,7 +175,8 @@ def test_says_what_is_wrong_with_a_source(args: list[str], said: str) -> None:
 def test_a_wrong_configuration_is_told_as_by_every_command(tmp_path: Path) -> None:
     config = tmp_path / "nplb.yaml"
     config.write_text("clusters: [{name: a, manifests: [x.yaml]}]\nlisten: {adress: 1}\n")
-    result = nplb("ports", "--config", str(config))
+    text = json.dumps(service("a", 30001))
+    result = nplb("ports", "check", "-f", "-", "--config", str(config), text=text)
     assert result.exit_code == 78
     assert result.output.startswith(f"nplb: {config}:2:")
 
@@ -249,6 +252,42 @@ def test_suggests_what_no_cluster_has(admin: str) -> None:
 def test_shows_what_the_edge_does_with_a_number(admin: str) -> None:
     result = nplb("ports", "show", "30000", "--admin", admin)
     assert "edge: prod/shop/web:80/TCP listens on it" in result.output
+
+
+@pytest.mark.parametrize(
+    ("port", "ours"), [("listening", True), ("another", False), ("in use by another", False)]
+)
+def test_a_listener_of_nplb_itself_is_told_from_others(port: str, ours: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.getsockname()[1]
+        address = "0.0.0.0" if port != "another" else "192.0.2.1"
+        in_use = Finding(
+            kind=FindingKind.EDGE_PORT_IN_USE,
+            severity=Severity.ERROR,
+            cluster="prod",
+            subject=f"prod/shop/web:80/TCP at {address}:{number}",
+            text="in use",
+            remedy="end it",
+            since=NOW,
+        )
+        edge = EdgeLedgerView(
+            ports=(EdgePortView(address=address, port=number, holder="prod/shop/web:80/TCP"),),
+            findings=(in_use,) if port.startswith("in use") else (),
+        )
+        ledger = Ledger("prod", parse_port_range("30000-32767"))
+        view = ledger.observe(a_snapshot([]), NOW)
+        with serving(replace(status(frontend()), ledgers=(view,), edge=edge)) as url:
+            result = nplb("ports", "show", str(number), "--admin", url)
+    line = next(line for line in result.output.splitlines() if line.startswith("this host: "))
+    assert f"127.0.0.1:{number}" in line
+    assert ("this nplb" in line) is ours
+
+
+def test_a_number_that_is_none_is_told(cluster: str) -> None:
+    for text in ("abc", "70000", "http"):
+        result = nplb("ports", "show", text, "--manifests", cluster)
+        assert result.exit_code == 2
+        assert f"{text!r} is no port: write a number from 0 to 65535" in result.stderr
 
 
 def test_too_few_are_told_and_fail(cluster: str) -> None:
@@ -361,6 +400,21 @@ def test_bad_input_is_told(cluster: str, text: str, code: int, said: str) -> Non
     assert result.exit_code == code
     assert said in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(cluster: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "absent.yaml")
+    result = nplb("ports", "check", "-f", path, "--manifests", cluster)
+    assert result.exit_code == 2
+    assert f"there is no {path}" in result.stderr
+
+
+def test_what_is_no_service_is_passed_over_with_a_note(cluster: str, tmp_path: Path) -> None:
+    others = [{"apiVersion": "apps/v1", "kind": kind} for kind in ("Deployment", "Secret")]
+    path = manifest(tmp_path, others[0], service("a", 30001), others[1], others[0])
+    result = nplb("ports", "check", "-f", path, "--manifests", cluster)
+    assert result.exit_code == 0
+    assert "note: passed over, for they are no Services: 2 Deployment, 1 Secret" in result.stderr
 
 
 def test_several_clusters_need_a_name(tmp_path: Path, cluster: str) -> None:
