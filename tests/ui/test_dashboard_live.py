@@ -164,6 +164,11 @@ async def test_a_drain_by_click_and_back(edge: Edge, browser: Browser) -> None:
     await node.until(f"{MAIN}.includes('drained by hand by ada: a new disk')")
     await web.until(f"{MAIN}.includes('2 active of 3')")
     await web.until(f"{MAIN}.includes('An operator drained the node.')")
+    # Pages that draw themselves anew leave the focus of the keyboard where it is.
+    await web.evaluate("document.querySelector('button[data-node=node-2]').old = true")
+    await web.evaluate("document.querySelector('button[data-node=node-2]').focus()")
+    await web.until("!document.querySelector('button[data-node=node-2]').old")
+    assert await web.evaluate("document.activeElement.dataset.node") == "node-2"
     await timeline.until(f"{MAIN}.includes('a new disk')")
     drains = (await edge.status())["drains"]
     assert [(d["node"], d["who"], d["why"]) for d in drains] == [("node-1", "ada", "a new disk")]

@@ -31,7 +31,11 @@ export function refill(element, made_of, build) {
   const mark = JSON.stringify(made_of);
   if (element.madeOf === mark) return;
   element.madeOf = mark;
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const [name, value] = ["data-node", "href"].map((one) => [one, focused?.getAttribute(one)]).find(([, found]) => found) ?? [];
   fill(element, build());
+  // A link or button that was built anew is focused anew.
+  if (name) element.querySelector(`[${name}="${CSS.escape(value)}"]`)?.focus({ preventScroll: true });
 }
 
 export function svg(path, view = "0 0 24 24") {
