@@ -113,4 +113,4 @@ def patched(target: Target, current: JsonObject, patch: Any, content_type: str) 
     except PatchError as error:
         if error.malformed:
             raise errors.bad_request(str(error)) from error
-        raise errors.rejected_request(str(error)) from error
+        raise errors.rejected_request() from error

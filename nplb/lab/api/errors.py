@@ -200,11 +200,11 @@ def method_not_allowed() -> ApiError:
     return ApiError(_status(405, "MethodNotAllowed", message, {}))
 
 
-def rejected_request(detail: str) -> ApiError:
-    """422 of a patch that does not fit, as `NewGenericServerResponse` builds it."""
+def rejected_request() -> ApiError:
+    """422 of a patch that does not fit, as `NewGenericServerResponse` builds it for an answer
+    that is not unexpected: what did not fit is not said."""
     message = "the server rejected our request due to an error in our request"
-    details = {"causes": [{"reason": "UnexpectedServerResponse", "message": detail}]}
-    return ApiError(_status(422, "Invalid", message, details))
+    return ApiError(_status(422, "Invalid", message, {}))
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiError:

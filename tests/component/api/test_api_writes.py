@@ -304,6 +304,16 @@ async def test_a_pod_can_be_bound_but_not_rebuilt(send: Client) -> None:
     assert "pod updates may not change fields other than" in answer.body["message"]
 
 
+async def test_a_json_patch_that_does_not_fit_is_answered_without_its_reason(send: Client) -> None:
+    patch = [{"op": "test", "path": "/spec/type", "value": "LoadBalancer"}]
+    path = f"{SERVICES}/kubernetes"
+    answer = await send("PATCH", path, patch, content_type="application/json-patch+json")
+    assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+    message = "the server rejected our request due to an error in our request"
+    assert answer.body["message"] == message
+    assert answer.body["details"] == {}
+
+
 async def test_the_service_of_the_server_itself_comes_back(send: Client) -> None:
     await send("DELETE", f"{SERVICES}/kubernetes")
 
