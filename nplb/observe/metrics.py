@@ -27,7 +27,7 @@ from nplb.model.decision import DecisionKind
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend
-from nplb.model.reasons import BackendState, FrontendState
+from nplb.model.reasons import BackendState, EndReason, FrontendState
 from nplb.model.status import Status
 from nplb.observe import families as f
 from nplb.observe.exposition import content_type, encode
@@ -38,6 +38,20 @@ MAX_BACKENDS = 5_000
 
 _NO_FRONTEND = FrontendCounters()
 _NO_BACKEND = BackendCounters()
+# The ends that say that a client was not served: what the alerts ask for.
+_NO_FAILURE = dict.fromkeys(
+    (
+        EndReason.CONNECT_REFUSED,
+        EndReason.CONNECT_TIMEOUT,
+        EndReason.CONNECT_UNREACHABLE,
+        EndReason.NO_BACKEND,
+        EndReason.QUEUE_FULL,
+        EndReason.QUEUE_TIMEOUT,
+        EndReason.NO_DESCRIPTORS,
+        EndReason.INTERNAL,
+    ),
+    0,
+)
 
 
 class MetricsPage:
@@ -195,8 +209,10 @@ class StatusCollector(Collector):
         self._add(f.FRONTEND_ACTIVE, counters.active, *labels)
         self._add(f.RECEIVED, counters.bytes_in, *labels)
         self._add(f.SENT, counters.bytes_out, *labels)
-        for reason, count in sorted(counters.ends.items()):
-            if count:
+        # A series that begins with its first failure hides that one from rate().
+        ends = {**_NO_FAILURE, **counters.ends}
+        for reason, count in sorted(ends.items()):
+            if count or reason in _NO_FAILURE:
                 self._add(f.ENDED, count, *labels, reason)
 
     def _backends(self, frontend: Frontend) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -48,6 +49,17 @@ def test_frontends_and_backends() -> None:
     assert read(state, "nplb_frontend_connections_accepted_total", **WEB) == 100
     reason = {"reason": "connect_refused"}
     assert read(state, "nplb_frontend_connections_ended_total", **WEB, **reason) == 2
+
+
+def test_failures_are_counted_from_0_so_that_rate_sees_the_first() -> None:
+    fresh = status(replace(frontend(), backends=()), traffic=Traffic())
+    name = "nplb_frontend_connections_ended_total"
+    rules = Path(__file__).parents[3] / "deploy/prometheus/nplb.rules.yml"
+    asked = re.search(rf'rate\({name}{{reason=~"([a-z_|]+)"', rules.read_text())
+    assert asked is not None
+    for reason in asked[1].split("|"):
+        assert read(fresh, name, **WEB, reason=reason) == 0
+    assert read(fresh, name, **WEB, reason="client_closed") is None
 
 
 def test_the_control_process() -> None:
