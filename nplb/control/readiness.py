@@ -57,8 +57,9 @@ class Readiness:
             ReadyPart(name="plan", ok=served, detail="" if served else "no plan applied yet")
         )
         alive = sum(worker.alive for worker in traffic.workers)
-        detail = f"{alive} of {len(traffic.workers)} workers run"
-        parts.append(ReadyPart(name="workers", ok=alive > 0, detail="" if alive else detail))
+        some_missing = alive < len(traffic.workers) or not alive
+        detail = f"{alive} of {len(traffic.workers)} workers run" if some_missing else ""
+        parts.append(ReadyPart(name="workers", ok=alive > 0, detail=detail))
         parts.append(ReadyPart(name="config", ok=True, detail="; ".join(reload_errors)))
         parts.append(
             ReadyPart(name="running", ok=not stopping, detail="stopping" if stopping else "")

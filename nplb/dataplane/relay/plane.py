@@ -56,7 +56,9 @@ YOUNG_SECONDS = 10.0
 RESTART_SECONDS = 0.05
 RESTART_LIMIT_SECONDS = 15.0
 SILENT_SECONDS = 5.0
-HUNG_SECONDS = 60.0
+# A worker that stands still this long is not waited for when a plan is applied.
+STUCK_SECONDS = 2.0
+HUNG_SECONDS = 20.0
 WATCH_SECONDS = 1.0
 # After so many frontends, other tasks get their turn.
 BATCH = 50
@@ -133,6 +135,7 @@ class RelayPlane:
         self._generation = 0
         self._serial = 0
         self._lock = asyncio.Lock()
+        self._started = False
         self._closing = False
         self._stopped = False
 
@@ -167,6 +170,7 @@ class RelayPlane:
                 await self.stop()
                 raise HostError(f"a relay worker did not come up: {why}")
             await asyncio.sleep(0.005)
+        self._started = True
         self._tasks.spawn(self._watch(), "watch")
 
     def _new_worker(self, index: int) -> WorkerProcess:
@@ -391,20 +395,24 @@ class RelayPlane:
         until = time.monotonic() + ACKNOWLEDGE_SECONDS
         for worker in waiting:
             while worker.alive and worker.serial < serial and time.monotonic() < until:
+                # One that stands still must not keep the others from the next plan.
+                if worker.ready and worker.silent_seconds > STUCK_SECONDS:
+                    break
                 assert worker.applied is not None
                 worker.applied.clear()
                 if worker.serial >= serial or not worker.alive:
                     break
                 try:
-                    await asyncio.wait_for(worker.applied.wait(), until - time.monotonic())
+                    left = until - time.monotonic()
+                    await asyncio.wait_for(worker.applied.wait(), min(left, STUCK_SECONDS / 4))
                 except TimeoutError:
-                    break
+                    continue
             if worker.alive and worker.serial < serial:
                 log.error(
-                    "relay worker %d has not taken generation %d in %.0f s",
+                    "relay worker %d (pid %d) has not taken generation %d",
                     worker.index,
+                    worker.pid,
                     self._generation,
-                    ACKNOWLEDGE_SECONDS,
                 )
 
     def _send_commit(self, worker: WorkerProcess, serial: int) -> None:
@@ -436,7 +444,7 @@ class RelayPlane:
         cells = read_cells(worker.memory, self._rows.used)
         self._ledger.bury(cells)
         worker.close()
-        if self._stopped or not worker.ready:
+        if self._stopped or not self._started:
             return
         lived = time.monotonic() - worker.started_at
         young = self._young_deaths[worker.index] = (
@@ -483,7 +491,12 @@ class RelayPlane:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for worker in self._workers:
-                if not worker.alive or not worker.ready:
+                if not worker.alive:
+                    continue
+                if not worker.ready:
+                    if time.monotonic() - worker.started_at > READY_SECONDS:
+                        log.error("relay worker %d does not come up: ended", worker.index)
+                        worker.kill()
                     continue
                 silent = worker.silent_seconds
                 if silent < SILENT_SECONDS:

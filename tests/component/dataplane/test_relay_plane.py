@@ -1,6 +1,7 @@
 """The plane: plans that change, ports that are taken, workers that die, the end."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import pytest
 
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.keys import Address
-from nplb.model.plan import Frontend
+from nplb.model.plan import Frontend, Timeouts
 from nplb.model.reasons import BackendState, Balance, EndReason
 from tests.support.eventually import eventually
 from tests.support.plans import frontend_key, make_backend, make_frontend, make_plan
@@ -324,3 +325,102 @@ async def test_clients_are_spread_evenly(balance: Balance) -> None:
         for writer in writers:
             writer.close()
             await writer.wait_closed()
+
+
+async def test_an_address_that_moves_between_frontends_always_reaches_the_right_one() -> None:
+    async with running_plane() as plane, serving(saying("a")) as a, serving(saying("b")) as b:
+        one, two = free_address(), free_address()
+        alpha, beta = frontend_key("alpha"), frontend_key("beta")
+        for turn in range(24):
+            first, second = (one, two) if turn % 2 else (two, one)
+            to_a = make_frontend(first, [make_backend(alpha, "a", a)], name="alpha")
+            to_b = make_frontend(second, [make_backend(beta, "b", b)], name="beta")
+            await applied(plane, to_a, to_b, generation=turn + 1)
+            assert await names(to_a, 2) == ["a", "a"], turn
+            assert await names(to_b, 2) == ["b", "b"], turn
+        await applied(plane, generation=30)
+        for address in (one, two):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(address.ip, address.port)
+
+
+async def test_a_client_that_still_connects_is_not_left_to_an_address_that_was_given_away() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        where = Address("127.0.0.1", server.getsockname()[1])
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:  # the queue is full: SYNs are dropped, and come again
+            filler.setblocking(False)
+            filler.connect_ex((where.ip, where.port))
+        async with running_plane() as plane:
+            key = frontend_key()
+            timeouts = Timeouts(connect=30.0)
+            address = free_address()
+            before = make_frontend(address, [make_backend(key, "a", where)], timeouts=timeouts)
+            await applied(plane, before)
+            reader, writer = await asyncio.open_connection(address.ip, address.port)
+            writer.write(b"secret")
+            await asyncio.sleep(0.2)
+            await applied(plane, make_frontend(address, [], timeouts=timeouts), generation=2)
+            for filler in fillers:
+                filler.close()
+            server.settimeout(0.2)
+            received = b""
+
+            def look() -> bool:
+                """Take whoever comes now; whether the client has ended."""
+                nonlocal received
+                try:
+                    sock, _ = server.accept()
+                except TimeoutError:
+                    return frontend_count(plane, before).active == 0
+                with sock:
+                    sock.settimeout(0.2)
+                    with contextlib.suppress(TimeoutError, ConnectionResetError):
+                        received += sock.recv(100)
+                return False
+
+            await eventually(look, "the client to be turned away")
+            assert received == b""
+            with pytest.raises(ConnectionResetError):
+                await reader.readexactly(1)
+            writer.close()
+    ends = frontend_count(plane, before).ends
+    assert ends[EndReason.NO_BACKEND] == 1
+
+
+async def test_a_successor_that_dies_at_once_is_replaced_too() -> None:
+    async with running_plane(2) as plane, serving(saying("a")) as a:
+        frontend = make_frontend(free_address(), [make_backend(frontend_key(), "a", a)])
+        await applied(plane, frontend)
+        seen = set()
+
+        def successor() -> bool:
+            return plane.traffic().workers[0].pid not in seen
+
+        for _ in range(3):
+            pid = plane.traffic().workers[0].pid
+            seen.add(pid)
+            os.kill(pid, signal.SIGKILL)
+            await eventually(successor, "a successor")
+        await eventually(
+            lambda: all(w.alive and w.generation == 1 for w in plane.traffic().workers),
+            "both to serve",
+        )
+        assert await names(frontend, 20) == ["a"] * 20
+
+
+async def test_a_worker_that_stands_still_does_not_keep_the_others_from_the_next_plan() -> None:
+    async with running_plane(2) as plane, serving(saying("a")) as a:
+        frontend = make_frontend(free_address(), [make_backend(frontend_key(), "a", a)])
+        await applied(plane, frontend)
+        stuck, other = (w.pid for w in plane.traffic().workers)
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            await plane.apply(make_plan(2, make_frontend(frontend.listen[0], [])))
+            by_pid = {w.pid: w.generation for w in plane.traffic().workers}
+            assert by_pid == {stuck: 1, other: 2}
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+        await eventually(
+            lambda: all(w.generation == 2 for w in plane.traffic().workers), "both to follow"
+        )

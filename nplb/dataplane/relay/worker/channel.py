@@ -10,7 +10,7 @@ from collections.abc import Callable
 from os import write
 from select import EPOLLIN, EPOLLOUT
 from struct import iter_unpack
-from time import monotonic
+from time import gmtime, monotonic, strftime
 from typing import Any
 
 from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
@@ -205,7 +205,12 @@ class Channel:
 
     def _orphaned(self, why: str) -> None:
         loop = self.worker.loop
-        write(2, f"relay worker {self.worker.index}: {why}; {self.worker.open} open\n".encode())
+        # Nobody writes the log now. Without connections there is nothing to tell: it just ends.
+        if self.worker.open:
+            at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+            what = f"{why}; serves {self.worker.open} open connections to their end"
+            line = f"{at} warning dataplane.relay: worker {self.worker.index}: {what}\n"
+            write(2, line.encode())
         if self._orphan_deadline is None:
             self._orphan_deadline = loop.now + self.orphan_seconds
             del loop.handlers[self.fd]

@@ -275,6 +275,12 @@ class Connection:
         client, server = self.client, self.server
         assert backend is not None
         assert server is not None
+        if self.frontend.backends.get(backend.row) is not backend:
+            # A plan has taken it away meanwhile: its address may be another service's by now.
+            self._drop_server()
+            self._release()
+            self.connect()
+            return
         counters = self.worker.counters
         base, backend_base = self.frontend.base, backend.base
         counters[backend_base + TAKEN] += 1

@@ -49,9 +49,9 @@ class Listener:
         self._batch = 1
         self.bucket: dict[Any, None] | None = None
         self.wake = 0
-        worker.fixed_fds += 1
-        worker.loop.handlers[self.fd] = self
         worker.loop.register(self.fd, EPOLLIN)
+        worker.loop.handlers[self.fd] = self
+        worker.fixed_fds += 1
 
     def on_event(self, mask: int) -> None:
         """Clients are waiting."""
@@ -107,6 +107,9 @@ class Listener:
             if self.take(MAX_BATCH) < MAX_BATCH:
                 break
         loop.forget(self)
+        # Control has a copy of this socket, so that closing ours would leave it in the epoll set,
+        # where it would be in the way of the next socket with the same number.
+        loop.epoll.unregister(self.fd)
         del loop.handlers[self.fd]
         self.sock.close()
         self.worker.fixed_fds -= 1
