@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -168,6 +169,18 @@ async def test_a_killed_worker_is_replaced(edge: Edge, lab: Lab) -> None:
     )
     for _ in range(20):
         assert "service web" in await ask(edge.ip, 30080)
+
+
+async def test_a_start_that_fails_says_why_and_nothing_else(edge: Edge, lab: Lab) -> None:
+    ip, _, port = edge.admin.partition(":")
+    with hold_port(ip, int(port)):
+        edge.configure(of_lab(lab))
+        await edge.start()
+        assert await edge.ended() == 1
+    lines = edge.log().splitlines()
+    assert edge.admin in lines[-1]
+    log_line = re.compile(r"\d{4}-\d\d-\d\dT\S+Z (debug|info|warning|error) ")
+    assert [one for one in lines[:-1] if not log_line.match(one)] == []
 
 
 async def test_a_port_that_is_in_use_is_taken_over_when_it_comes_free(edge: Edge, lab: Lab) -> None:

@@ -92,7 +92,7 @@ class Channel:
                 whole = len(payload) // 4 * 4
                 self._descriptors.extend(fd for (fd,) in iter_unpack("i", payload[:whole]))
         if not data:
-            self._orphaned("control has closed the line")
+            self._orphaned("control has closed the line", expected=not self.worker.open)
             return
         self._decoder.feed(data)
         if not self._working:
@@ -203,12 +203,12 @@ class Channel:
 
     # -- without control -----------------------------------------------------
 
-    def _orphaned(self, why: str) -> None:
+    def _orphaned(self, why: str, *, expected: bool = False) -> None:
         loop = self.worker.loop
-        # Nobody writes the log now. Without connections there is nothing to tell: it just ends.
-        if self.worker.open:
+        # Nobody writes the log now. A worker without connections just ends, as on a failed start.
+        if not expected:
             at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
-            what = f"{why}; serves {self.worker.open} open connections to their end"
+            what = f"{why}; {self.worker.open} connections open, served to their end"
             line = f"{at} warning dataplane.relay: worker {self.worker.index}: {what}\n"
             write(2, line.encode())
         if self._orphan_deadline is None:
