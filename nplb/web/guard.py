@@ -6,17 +6,13 @@ how long an answer may wait for a client that does not read it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 MAX_CONNECTIONS = 256
 FIRST_REQUEST_SECONDS = 10.0
 STALLED_SECONDS = 60.0
 _SWEEP_SECONDS = 2.0
-
-_BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 21\r\n"
-    b"Content-Type: text/plain\r\n\r\ntoo many connections\n"
-)
 
 
 class Guards:
@@ -46,14 +42,17 @@ class Guards:
         if guard is not None:
             guard.first_request_by = None
 
-    def opened(self, transport: asyncio.BaseTransport, guard: "Guard") -> bool:
-        """Take a connection in; False if there are too many."""
+    def opened(self, transport: asyncio.BaseTransport, guard: "Guard") -> None:
+        """Take a connection in. If there are too many, the client that has the most loses its
+        oldest: nobody can keep a health check out by holding connections."""
         if len(self.open) >= self.max_connections:
-            return False
+            hosts = Counter(other.host for other in self.open.values())
+            greedy, _ = hosts.most_common(1)[0]
+            oldest = next(other for other in self.open.values() if other.host == greedy)
+            oldest.abort()
         self.open[transport] = guard
         if self._sweeper is None:
             self._sweep()
-        return True
 
     def closed(self, transport: asyncio.BaseTransport) -> None:
         """A connection has ended."""
@@ -83,45 +82,39 @@ class Guard(asyncio.Protocol):
         self._inner = inner
         self._guards = guards
         self._transport: asyncio.Transport | None = None
-        self._admitted = False
         self._stalled_since: float | None = None
         self.first_request_by: float | None = None
+        self.host = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the connection, or answer 503 and close it."""
+        """Take the connection in."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._admitted = self._guards.opened(transport, self)
-        if not self._admitted:
-            transport.write(_BUSY)
-            transport.close()
-            return
+        self.host = str((transport.get_extra_info("peername") or ("",))[0])
+        self._guards.opened(transport, self)
         at = asyncio.get_running_loop().time()
         self.first_request_by = at + self._guards.first_request_seconds
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Hand on."""
-        if self._admitted:
-            self._inner.data_received(data)
+        self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         """Hand on."""
-        return self._inner.eof_received() if self._admitted else None
+        return self._inner.eof_received()
 
     def pause_writing(self) -> None:
         """Hand on."""
-        if self._admitted:
-            self._inner.pause_writing()
+        self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """Hand on."""
-        if self._admitted:
-            self._inner.resume_writing()
+        self._inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection."""
-        if self._admitted and self._transport is not None:
+        if self._transport is not None:
             self._guards.closed(self._transport)
             self._inner.connection_lost(error)
 
@@ -141,4 +134,5 @@ class Guard(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection without waiting for anything."""
         if self._transport is not None:
+            self._guards.closed(self._transport)
             self._transport.abort()
