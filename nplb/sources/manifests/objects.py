@@ -77,6 +77,10 @@ class _Reading:
         self._warnings: list[str] = []
 
     def file(self, file: str, content: bytes) -> None:
+        if not content.strip():
+            # What an editor leaves for a moment, or a slip of the shell, is no decision.
+            self.errors.append(f"{file}:1:1: is empty; to serve nothing from it, write a comment")
+            return
         try:
             documents = parse(content, file=file)
         except YamlError as error:

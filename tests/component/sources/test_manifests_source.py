@@ -113,6 +113,19 @@ async def test_deleting_all_files_deletes_no_service(tmp_path: Path) -> None:
         assert said.services == ["default/web"]
 
 
+async def test_emptying_a_file_deletes_no_service_but_a_comment_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(service("web", 30080))
+    async with following(settings(tmp_path)) as said:
+        await said.until_live()
+        path.write_text("\n")
+        await said.until_error(f"{path}:1:1: is empty")
+        assert ports(said) == {"web": 30080}
+        path.write_text("# nothing\n")
+        await said.until_live()
+        await said.until_services()
+
+
 async def test_nothing_is_published_before_the_files_are_right(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     async with following(settings(file)) as said:
