@@ -15,7 +15,9 @@ _FILES = re.compile(r"\.kubeconfig$|\.manifests\b")
 
 
 @click.command(short_help="Validate the configuration: all errors at once.")
-@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.argument(
+    "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path, readable=False)
+)
 @click.option(
     "--file-only",
     is_flag=True,

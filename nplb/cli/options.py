@@ -55,7 +55,7 @@ def late_config_option(command: F) -> F:
         "--config",
         envvar="NPLB_CONFIG",
         metavar="PATH",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         help=f"The configuration file.  [default: {DEFAULT_CONFIG}]",
     )(command)
 
@@ -118,7 +118,7 @@ def optional_config_option(command: F) -> F:
         "--config",
         envvar="NPLB_CONFIG",
         metavar="PATH",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         help="The configuration file, which names the running nplb's admin server.  "
         f"[default: {DEFAULT_CONFIG} if it is there]",
     )(command)
