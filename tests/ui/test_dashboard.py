@@ -132,6 +132,8 @@ async def test_a_node_that_dies_shows_everywhere_by_itself(tmp_path: Path) -> No
         await pages["service"].until(f"{MAIN}.includes('3 active of 3')")
         await pages["nodes"].until(f"{MAIN}.includes('node-2')")
         await pages["line"].until(f"{MAIN}.includes('Nothing was decided yet')")
+        for page in pages.values():
+            await page.until("document.body.innerText.includes('live')")
         dead = ("passing", "timeout", "passing")
         edge.state = status(
             frontend(states=dead), frontend("api", node_port=30081, states=dead), now=edge.state.now
