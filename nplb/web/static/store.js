@@ -69,8 +69,10 @@ export class Store extends EventTarget {
   #full(board) {
     const first = this.board === null || board.overview.started_at !== this.board.overview.started_at;
     this.board = board;
+    if (first) this.decisions = []; // another nplb counts from one again
     this.#fresh();
-    if (first || this.state !== "live") this.#catchUp();
+    // A whole board stands for messages that were missed, and decisions may have been in them.
+    this.#catchUp();
     this.dispatchEvent(new Event("board"));
   }
 
@@ -96,7 +98,11 @@ export class Store extends EventTarget {
   async #catchUp() {
     try {
       const page = await ask("api/v1/decisions?limit=1000");
-      this.decisions = page.decisions ?? [];
+      const found = page.decisions ?? [];
+      const last = found.at(-1)?.sequence ?? 0;
+      // What the stream brought while the answer was on its way is newer than the answer.
+      const newer = this.decisions.filter((one) => one.sequence > last);
+      this.decisions = [...found, ...newer].slice(-KEPT);
       this.dispatchEvent(new Event("decisions"));
     } catch {
       // The stream says that the server is away; it comes again with the next full board.
