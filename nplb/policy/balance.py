@@ -9,7 +9,6 @@ are O(log n), and O(n) where clients are being tried again.
 """
 
 from bisect import bisect_right
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
@@ -45,7 +44,7 @@ class Target:
         return 0 < self.limit <= self.load
 
 
-class Balancer(ABC):
+class Balancer:
     """What every method can do. `by_client` says whether `pick` looks at the client."""
 
     by_client = False
@@ -53,11 +52,11 @@ class Balancer(ABC):
     def __init__(self, targets: Sequence[Target]) -> None:
         self.targets = list(targets)
 
-    @abstractmethod
     def pick(self, client: int, tried: Collection[Target] = ()) -> Target | None:
         """A target for this client, or None. `client` is a 64-bit hash of its address (any
         number when `by_client` is false). The caller adds one to the target's `load` before
         it picks again."""
+        raise NotImplementedError
 
     def released(self, target: Target) -> None:
         """A connection of this target has ended; its `load` is already lower."""
