@@ -10,7 +10,7 @@ DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haprox
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test lint format schema run bench clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema run bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -47,6 +47,9 @@ demo-check: venv ## the demo as a script: faults under traffic, exit 0 or 1
 
 test: venv-dev debian-test ## all tests
 	@$(BIN)/python -m pytest -n 4 $(ARGS)
+
+fuzz: venv-dev ## the property tests with new examples, many more of them
+	@NPLB_TEST_PROFILE=fuzz $(BIN)/python -m pytest -n 2 --timeout 900 tests/property $(ARGS)
 
 lint: venv-dev ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -8,9 +8,11 @@ from hypothesis import settings
 
 pytest_plugins = ["tests.support.lab"]
 
-# How long an example takes on a busy machine says nothing of the code.
-settings.register_profile("nplb", deadline=None)
-settings.load_profile("nplb")
+# How long an example takes on a busy machine says nothing of the code. The same examples every
+# time, so that a run says something of the change at hand; `make fuzz` looks for new ones.
+settings.register_profile("nplb", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, derandomize=False, max_examples=2000)
+settings.load_profile(os.environ.get("NPLB_TEST_PROFILE", "nplb"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """Whatever a text holds, reading it ends in values or in YamlError, the same by both scanners."""
 
 import json
+import re
 from typing import Any
 
 from hypothesis import given
@@ -63,7 +64,11 @@ def test_any_text_ends_in_values_or_a_clear_error(text: str | bytes) -> None:
             places(document)
 
 
-@given(yamlish.filter(lambda text: "\t" not in text and "|#" not in text and ">#" not in text))
+# Where the scanners themselves differ: tabs, and a comment at once after a block's header.
+_DIFFERENT = re.compile(r"\t|[|>][-+0-9]*#")
+
+
+@given(yamlish.filter(lambda text: not _DIFFERENT.search(text)))
 def test_both_scanners_read_alike(text: str) -> None:
     documents, problems = compose(text, file="f")
     others, other_problems = compose(text, file="f", fast=False)
