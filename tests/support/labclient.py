@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,16 +57,29 @@ async def get(
 
 
 async def refuses(address: Address) -> bool:
-    """Whether a connect is refused. False if it succeeds, or does not end in five seconds."""
+    """Whether a connect is refused. False if it succeeds, or does not end in five seconds.
+
+    A reset is a refusal too: a listener that closes cuts off the connects that it has not taken.
+    """
     try:
         async with asyncio.timeout(5.0):
             _, writer = await asyncio.open_connection(address.ip, address.port)
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return True
     except TimeoutError:
         return False
     writer.close()
     return False
+
+
+async def eventually_refuses(address: Address, refused: bool = True) -> None:
+    """Return once connects are refused, or no longer are: what decides it may come a moment later,
+    as on a real node."""
+    deadline = time.monotonic() + 20.0
+    while await refuses(address) is not refused:
+        what = "does not refuse" if refused else "refuses"
+        assert time.monotonic() < deadline, f"after 20 s, {address} still {what}"
+        await asyncio.sleep(0.005)
 
 
 async def is_silent(address: Address, seconds: float = 0.3) -> bool:

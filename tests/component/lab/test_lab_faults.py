@@ -12,7 +12,7 @@ from nplb.lab.nodeobjects import AUTOSCALER_TAINT
 from nplb.model.errors import ConfigurationError
 from nplb.model.keys import Address
 from tests.support.eventually import eventually
-from tests.support.labclient import get, is_silent, read_answer, refuses
+from tests.support.labclient import eventually_refuses, get, is_silent, read_answer, refuses
 from tests.support.labmanifests import service
 
 NODE = "node-2"
@@ -127,12 +127,9 @@ async def test_slow(lab: Lab, web: Address) -> None:
 
 async def test_flap(lab: Lab, web: Address) -> None:
     lab.faults.apply(NODE, "flap=50ms")
-    seen = [await refuses(web)]
-    async with asyncio.timeout(20):
-        while seen[-4:] not in ([True, False, True, False], [False, True, False, True]):
-            now = await refuses(web)
-            if now is not seen[-1]:
-                seen.append(now)
+    for _ in range(3):
+        await eventually_refuses(web)
+        await eventually_refuses(web, False)
     lab.faults.clear(NODE)
     assert not await refuses(web)
 

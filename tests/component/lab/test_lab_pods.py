@@ -9,10 +9,10 @@ import pytest
 from nplb.lab.cluster import Lab
 from nplb.lab.timing import Timing
 from nplb.lab.view import ClusterView
-from nplb.model.keys import Address, ServiceKey
+from nplb.model.keys import ServiceKey
 from tests.support.eventually import eventually
 from tests.support.lab import Networks, make_lab
-from tests.support.labclient import get, read_answer, refuses
+from tests.support.labclient import eventually_refuses, get, read_answer, refuses
 from tests.support.labmanifests import service
 
 
@@ -190,15 +190,6 @@ async def test_the_number_of_pods_follows_the_annotation(lab: Lab) -> None:
     )
     await eventually(lambda: not names(lab, "web"), "every pod is gone")
     await eventually_refuses(lab.address("node-1", "web"))
-
-
-async def eventually_refuses(address: Address) -> None:
-    """The rules follow the endpoints a moment later, as on a real node."""
-    for _ in range(1000):
-        if await refuses(address):
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"{address} does not refuse")
 
 
 async def test_an_annotation_that_is_no_number_is_said_and_gets_the_default(
