@@ -80,8 +80,10 @@ def _check(config: Path, overrides: dict[str, str], *, file_only: bool) -> dict[
     if not file_only:
         # What a source says of a missing file is more than the warning does.
         result["warnings"] = [w for w in result["warnings"] if not _FILES.search(w["path"])]
-        from nplb.cli.host import host_notes, read_host_facts
+        from nplb.cli.host import HostNote, host_notes, read_host_facts
+        from nplb.config.errors import ConfigProblem
         from nplb.sources.factory import check_source
+        from nplb.web.tls import make_context
 
         for cluster in settings.clusters:
             try:
@@ -91,7 +93,16 @@ def _check(config: Path, overrides: dict[str, str], *, file_only: bool) -> dict[
                     {"cluster": cluster.name, "message": line} for line in str(error).splitlines()
                 ]
         result["host"] = [asdict(note) for note in host_notes(settings, read_host_facts())]
-    result["valid"] = not result["sources"]
+        if settings.admin.tls is not None:
+            try:
+                make_context(settings.admin.tls)
+            except HostPermissionError as error:
+                note = HostNote(subject="admin.tls", message=str(error), needed=True)
+                result["host"].append(asdict(note))
+            except ConfigurationError as error:
+                problem = ConfigProblem(file=str(config), message=str(error))
+                result["errors"].append(asdict(problem))
+    result["valid"] = not (result["sources"] or result["errors"])
     result["clusters"] = [cluster.name for cluster in settings.clusters]
     result["frontends"] = len(settings.frontends)
     return result

@@ -4,6 +4,7 @@ import http.client
 import ipaddress
 import json
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,6 +20,31 @@ TIMEOUT_SECONDS: Final = 5.0
 MAX_BYTES: Final = 512 * 1024 * 1024
 FILE_VARIABLE: Final = "NPLB_TOKEN_FILE"
 _STATUS: Final = "/api/v1/status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whom to believe over HTTPS: an admin server whose certificate leads to the CA of `ca_file`
+    (the system's, if None), or has exactly the certificate of `pinned`, whatever its names.
+    `client_cert` is a PEM file of our own certificate and key."""
+
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    pinned: Path | None = None
+
+
+_TRUST: Final = "nplb.cli.client.trust"
+
+
+def trust_in(ctx: click.Context, **changes: Path) -> None:
+    """Note, for what this command will ask, whom it is to believe."""
+    ctx.meta[_TRUST] = replace(ctx.meta.get(_TRUST, Trust()), **changes)
+
+
+def _trust() -> Trust:
+    ctx = click.get_current_context(silent=True)
+    found = ctx.meta.get(_TRUST) if ctx is not None else None
+    return found if isinstance(found, Trust) else Trust()
 
 
 def find_admin(admin: str | None, config: Path | None, *, quiet: bool = False) -> str:
@@ -58,8 +84,16 @@ def _url_of(config: Path, quiet: bool) -> str:
     from nplb.config import InvalidConfiguration, load_settings
     from nplb.config.load import read_admin_listen
 
+    scheme = "http"
     try:
-        listen = load_settings(config).admin.listen
+        settings = load_settings(config).admin
+        listen = settings.listen
+        if settings.tls is not None:
+            # The configuration is this host's own, so the certificate that it names is the one.
+            scheme = "https"
+            ctx = click.get_current_context(silent=True)
+            if ctx is not None and _trust().ca_file is None:
+                trust_in(ctx, pinned=settings.tls.cert)
     except InvalidConfiguration as error:
         # Whoever asks after a refused reload wants the answer of what runs on.
         listen = read_admin_listen(config)
@@ -75,7 +109,8 @@ def _url_of(config: Path, quiet: bool) -> str:
             "--admin (the log has it)"
         )
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.ip, listen.ip)
-    return f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{listen.port}"
 
 
 def is_this_host(url: str) -> bool:
@@ -114,13 +149,16 @@ def ask(
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
-        import ssl
+        from nplb.cli.secure import open_https
 
-        connection = http.client.HTTPSConnection(
+        trust = _trust()
+        connection = open_https(
             parts.hostname or "",
             parts.port,
-            timeout=timeout_seconds,
-            context=ssl.create_default_context(),
+            timeout_seconds=timeout_seconds,
+            ca_file=trust.ca_file,
+            client_cert=trust.client_cert,
+            pinned=trust.pinned,
         )
     else:
         connection = http.client.HTTPConnection(
@@ -145,6 +183,8 @@ def ask(
         raise HostError(f"{url} does not answer within {timeout_seconds:g} s") from None
     except (OSError, http.client.HTTPException) as error:
         said = plain(str(error).strip()) or type(error).__name__
+        if parts.scheme == "http" and isinstance(error, ConnectionResetError):
+            said += "; if it speaks HTTPS (admin.tls), ask it by https:// and --ca-file"
         raise HostError(f"{url} can't be asked: {said}") from None
     finally:
         connection.close()

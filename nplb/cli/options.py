@@ -82,8 +82,44 @@ def set_option(command: F) -> F:
     )(command)
 
 
+def _trust(kind: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
+    def note(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            from nplb.cli.client import trust_in
+
+            trust_in(ctx, **{kind: value})
+
+    return note
+
+
 def admin_option(command: F) -> F:
-    """`--admin URL`: the command gets `admin`, a URL or None."""
+    """`--admin URL`: the command gets `admin`, a URL or None. With it come `--ca-file` and
+    `--client-cert`, which what asks the URL takes by itself."""
+    for flag, variable, kind, help_text in (
+        (
+            "--client-cert",
+            "NPLB_CLIENT_CERT",
+            "client_cert",
+            "A PEM file with a certificate and its key, for admin.tls.client_ca.",
+        ),
+        (
+            "--ca-file",
+            "NPLB_CA_FILE",
+            "ca_file",
+            "The CA of an https:// URL's certificate.  [default: admin.tls.cert, or the system's]",
+        ),
+    ):
+        command = click.option(
+            flag,
+            f"_{kind}",
+            envvar=variable,
+            metavar="PATH",
+            type=click.Path(path_type=Path, readable=False),
+            expose_value=False,
+            is_eager=True,
+            callback=_trust(kind),
+            help=help_text,
+        )(command)
     return click.option(
         "--admin",
         envvar="NPLB_ADMIN",

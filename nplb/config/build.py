@@ -15,6 +15,7 @@ from nplb.model.plan import Timeouts
 from nplb.model.relay import RelayOptions
 from nplb.model.settings import (
     AdminSettings,
+    AdminTls,
     ClusterSettings,
     FrontendSettings,
     HealthSettings,
@@ -102,6 +103,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
             token_file=_path(edge.admin.token_file, base),
             read_token_file=_path(edge.admin.read_token_file, base),
             anonymous_read=edge.admin.anonymous_read,
+            tls=_admin_tls(edge, base),
         ),
         log=LogSettings(
             level=str(edge.log.level),
@@ -186,6 +188,17 @@ def _frontend(
 
 def _gives(section: FrontendSection, keys: Mapping[str, tuple[str, ...]]) -> bool:
     return any(_given(section, path) is not None for path in keys.values())
+
+
+def _admin_tls(edge: EdgeSection, base: Path) -> AdminTls | None:
+    tls = edge.admin.tls
+    if tls is None or tls.cert is None or tls.key is None:
+        return None
+    return AdminTls(
+        cert=Path(absolute(tls.cert, base)),
+        key=Path(absolute(tls.key, base)),
+        client_ca=_path(tls.client_ca, base),
+    )
 
 
 def _path(text: str | None, base: Path) -> Path | None:

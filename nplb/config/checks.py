@@ -30,6 +30,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
     _check_listens(sections, report)
     _check_admin(sections, report, warn)
     _check_tokens(sections.edge, warn, base)
+    _check_tls(sections.edge, report)
     _check_options(sections, report, warn)
     if sections.edge.state_dir is not None:
         place = Path(absolute(sections.edge.state_dir, base))
@@ -157,6 +158,16 @@ def _check_tokens(edge: EdgeSection, warn: Report, base: Path) -> None:
         if path is not None and not Path(absolute(path, base)).is_file():
             what = f"{absolute(path, base)} is not a file (yet)"
             warn(("admin", name), f"{what}, correct the path or write one token a line into it")
+
+
+def _check_tls(edge: EdgeSection, report: Report) -> None:
+    tls = edge.admin.tls
+    if tls is None:
+        return
+    for name in ("cert", "key"):
+        if getattr(tls, name) is None:
+            what = f"admin.tls.{name} is missing, TLS needs a certificate and its key"
+            report(("admin", "tls"), what, at_key=True)
 
 
 def _check_options(sections: Sections, report: Report, warn: Report) -> None:

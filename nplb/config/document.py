@@ -206,6 +206,21 @@ class HealthSection(Section):
     )
 
 
+class AdminTlsSection(Section):
+    """TLS for the admin server. Its files are PEM, relative to this file, and read again when
+    they change."""
+
+    cert: Maybe[PathText] = key(
+        None, "The server's certificate, and after it those that lead to its CA."
+    )
+    client_ca: Maybe[PathText] = key(
+        None,
+        "Answer only clients that show a certificate of this CA. Tokens are needed all the same.",
+    )
+    # The last one, since from here on the name means this.
+    key: Maybe[PathText] = key(None, "The certificate's private key, without a password.")
+
+
 class AdminSection(Section):
     """The admin HTTP server: health endpoints, metrics, API."""
 
@@ -233,6 +248,7 @@ class AdminSection(Section):
         "Who may read without a token. `loopback`: who asks from this host itself, not through "
         "a proxy. `anyone`. `nobody`. Changes always need a token; health endpoints never do.",
     )
+    tls: Maybe[AdminTlsSection] = key(None, "Serve HTTPS, of TLS 1.2 or later, instead of HTTP.")
 
 
 class LogSection(Section):

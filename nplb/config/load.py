@@ -24,7 +24,16 @@ ENV_PREFIX = "NPLB_"
 # What belongs to flags, of whichever command: never a key, and never a key misspelt.
 FLAG_VARIABLES = frozenset(
     ENV_PREFIX + name
-    for name in ("ADMIN", "CONFIG", "DEBUG", "LAB_KUBECONFIG", "OUTPUT", "TOKEN_FILE")
+    for name in (
+        "ADMIN",
+        "CA_FILE",
+        "CLIENT_CERT",
+        "CONFIG",
+        "DEBUG",
+        "LAB_KUBECONFIG",
+        "OUTPUT",
+        "TOKEN_FILE",
+    )
 )
 
 KeyPath = tuple[str | int, ...]

@@ -112,18 +112,29 @@ class FrontendSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdminTls:
+    """PEM files of the admin server: its certificate with those that lead to its CA, its key,
+    and the CA of the clients that are answered; None for any client."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminSettings:
     """The admin HTTP server: health endpoints, metrics, API. `listen` None: not served.
 
     `hosts` are names, beyond addresses and localhost, under which it may be asked. The token
     files hold bearer tokens, for reading and changing or for reading alone; without
-    `token_file` nothing can be changed over HTTP."""
+    `token_file` nothing can be changed over HTTP. `tls` None: plain HTTP."""
 
     listen: Address | None = Address("127.0.0.1", 9090)
     hosts: tuple[str, ...] = ()
     token_file: Path | None = None
     read_token_file: Path | None = None
     anonymous_read: AnonymousRead = AnonymousRead.LOOPBACK
+    tls: AdminTls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ pages are made in a thread, a few at a time, and bounded.
 
 server     binds, runs and stops the server
 guard      connections: how many, how slow, how long
+tls        a certificate that is read again when it changes
 access     under which names it may be asked: the Host header
 rights     what a request may do: nothing, read, change
 tokens     bearer tokens out of files, and how often a client may guess

@@ -32,6 +32,7 @@ from nplb.web.portcheck import ManifestCheck
 from nplb.web.rights import Rights, rights_check
 from nplb.web.static import Static
 from nplb.web.stream import Stream
+from nplb.web.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class AdminServer:
         self._drains = drains
         self._check_manifest = check_manifest
         self._guards = guards or Guards()
+        self._tls = TlsFiles(settings.tls) if settings.tls is not None else None
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._metrics = MetricsPage(decisions=(lambda: journal.counts) if journal else None)
@@ -97,10 +99,14 @@ class AdminServer:
     @property
     def url(self) -> str:
         """The server's URL, without a slash at its end."""
-        return f"http://{self._address}"
+        return f"{'http' if self._tls is None else 'https'}://{self._address}"
 
     async def start(self) -> None:
-        """Listen and serve. Raises HostError, which names the address and says what to do."""
+        """Listen and serve. Raises HostError, which names the address and says what to do, and
+        ConfigurationError for files of TLS that can't be used."""
+        if self._tls is not None:
+            self._tls.load()
+            self._guards.use_tls(self._tls.current)
         sock = _bind(self._listen)
         name = sock.getsockname()
         self._address = Address(self._listen.ip, name[1])
@@ -169,7 +175,7 @@ class AdminServer:
         await self._tasks.close()
         if runner is not None:
             await runner.cleanup()
-        self._guards.abort_all()
+        await self._guards.close()
         if server is not None:
             # A client that does not read its answer must not keep the balancer from ending.
             with contextlib.suppress(TimeoutError):

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nplb.model.keys import Address
+from nplb.model.settings import AdminSettings
 from nplb.model.status import Status
 from nplb.web.server import AdminServer
 
 
 @contextmanager
-def serving(status: Status, listen: Address = Address("127.0.0.1", 0)) -> Iterator[str]:
+def serving(
+    status: Status,
+    listen: Address = Address("127.0.0.1", 0),
+    settings: AdminSettings = AdminSettings(),
+) -> Iterator[str]:
     """Serve a status that never changes; yields the server's URL."""
     started = threading.Event()
     urls: list[str] = []
@@ -20,7 +25,7 @@ def serving(status: Status, listen: Address = Address("127.0.0.1", 0)) -> Iterat
     stop = asyncio.Event()
 
     async def serve() -> None:
-        server = AdminServer(status=lambda: status, listen=listen)
+        server = AdminServer(status=lambda: status, listen=listen, settings=settings)
         try:
             await server.start()
             urls.append(server.url)

@@ -556,6 +556,8 @@ def test_variables_of_flags_are_no_keys(load: Load) -> None:
         "NPLB_OUTPUT": "json",
         "NPLB_DEBUG": "1",
         "NPLB_TOKEN_FILE": "/run/token",
+        "NPLB_CA_FILE": "/run/ca.pem",
+        "NPLB_CLIENT_CERT": "/run/client.pem",
         "NPLB_LAB_KUBECONFIG": "lab.kubeconfig",
     }
     configuration = load(ONE, env)
