@@ -10,7 +10,7 @@ DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haprox
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema run bench clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema run bench chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -68,6 +68,9 @@ bench: venv-dev ## compare the relay with HAProxy and nginx, as root: make bench
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@tests/install-debian.sh $(DEBIAN_BENCH)
 	@$(BIN)/python -m tests.bench.compare $(if $(QUICK),--quick,--docs docs/benchmarks.md) $(ARGS)
+
+chaos: venv-dev ## replay faults under load: make chaos [MINUTES=10] [ARGS="--only node"]
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(ARGS)
 
 run: venv ## run the balancer: make run CONFIG=path
 	@$(BIN)/nplb run --config $(CONFIG)

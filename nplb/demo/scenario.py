@@ -3,8 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
+from nplb.demo.conditions import (
+    has_reloaded,
+    is_as,
+    is_gone,
+    is_in,
+    is_out,
+    is_served,
+    sources_are,
+)
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.model.errors import NplbError
 
@@ -64,31 +72,31 @@ class Scenario:
     async def _node_refuses(self) -> None:
         stage = self._stage
         stage.lab.faults.apply("node-1", "refuse")
-        took = await stage.until(_out("node-1"), "node-1 to be out")
+        took = await stage.until(is_out("node-1"), "node-1 to be out")
         self._tell(f"node-1 refuses: out of every service after {took:.1f} s")
         await asyncio.sleep(STEADY_SECONDS)
         stage.lab.faults.clear("node-1")
-        took = await stage.until(_in("node-1"), "node-1 to be back")
+        took = await stage.until(is_in("node-1"), "node-1 to be back")
         self._tell(f"node-1 works again: back after {took:.1f} s")
 
     async def _node_goes_silent(self) -> None:
         stage = self._stage
         stage.lab.faults.apply("node-2", "silent")
         stage.traffic.node_went_silent()
-        took = await stage.until(_out("node-2"), "node-2 to be out")
+        took = await stage.until(is_out("node-2"), "node-2 to be out")
         self._tell(f"node-2 is silent: out of every service after {took:.1f} s")
         await asyncio.sleep(STEADY_SECONDS)
         stage.lab.faults.clear("node-2")
-        took = await stage.until(_in("node-2"), "node-2 to be back")
+        took = await stage.until(is_in("node-2"), "node-2 to be back")
         self._tell(f"node-2 answers again: back after {took:.1f} s")
         await asyncio.sleep(STEADY_SECONDS)
 
     async def _node_is_drained_and_deleted(self) -> None:
         stage = self._stage
         stage.lab.faults.apply("node-3", f"drain={DRAIN_SECONDS}s")
-        took = await stage.until(_node("node-3", "draining", "autoscaler_taint"), "node-3 to drain")
+        took = await stage.until(is_as("node-3", "draining", "autoscaler_taint"), "node-3 to drain")
         self._tell(f"the autoscaler drains node-3: no new connection after {took:.1f} s")
-        await stage.until(_gone("node-3"), "node-3 to be gone", seconds=DRAIN_SECONDS + 10)
+        await stage.until(is_gone("node-3"), "node-3 to be gone", seconds=DRAIN_SECONDS + 10)
         self._tell("node-3 is deleted")
 
     async def _connections_for_life(self) -> None:
@@ -102,14 +110,14 @@ class Scenario:
         stage = self._stage
         await stage.lab.apply(_NEW_SERVICE)
         address = stage.edge_address("default/late")
-        took = await stage.until(_served(address.port), "the new service to be served")
+        took = await stage.until(is_served(address.port), "the new service to be served")
         stage.traffic.start("default/late", address, kept=1, fresh=1)
         self._tell(f"a new service: served at {address} after {took:.1f} s")
         await asyncio.sleep(STEADY_SECONDS)
         await stage.traffic.stop("default/late")
         stage.delete_service("default/late")
         took = await stage.until(
-            lambda status: not _served(address.port)(status), "its frontend to go"
+            lambda status: not is_served(address.port)(status), "its frontend to go"
         )
         self._tell(f"it is deleted: its listener is gone after {took:.1f} s")
 
@@ -121,77 +129,27 @@ class Scenario:
             stage.write_configuration(balance=balance)
             stage.balancer.reload()
             count += 1
-            await stage.until(_reloaded(count), "the reload")
+            await stage.until(has_reloaded(count), "the reload")
         self._tell("the configuration is reloaded twice")
         stage.write_configuration(extra="balance: best\n")
         stage.balancer.reload()
         count += 1
-        await stage.until(_reloaded(count), "the broken reload to be refused")
+        await stage.until(has_reloaded(count), "the broken reload to be refused")
         status = await stage.balancer.status()
         if not status["reload"]["errors"]:
             raise NplbError("a broken configuration was taken")
         self._tell(f"a broken one is refused: {status['reload']['errors'][0]}")
         stage.write_configuration()
         stage.balancer.reload()
-        await stage.until(_reloaded(count + 1), "the reload after the broken one")
+        await stage.until(has_reloaded(count + 1), "the reload after the broken one")
 
     async def _api_is_away(self) -> None:
         stage = self._stage
         stage.lab.faults.apply("api", f"restart={API_AWAY_SECONDS}s")
-        took = await stage.until(_source("stale"), "nplb to notice that the API is away")
+        took = await stage.until(sources_are("stale"), "nplb to notice that the API is away")
         self._tell(f"the API server is away: noticed after {took:.1f} s, nothing changes")
-        await stage.until(_source("live"), "the source to recover", seconds=API_AWAY_SECONDS + 30)
+        await stage.until(
+            sources_are("live"), "the source to recover", seconds=API_AWAY_SECONDS + 30
+        )
         self._tell("the API server is back, its history forgotten: listed again")
         await asyncio.sleep(STEADY_SECONDS)
-
-
-Check = Callable[[dict[str, Any]], bool]
-
-
-def _backends(status: dict[str, Any], node: str) -> list[dict[str, Any]]:
-    return [
-        backend
-        for frontend in status["plan"]["frontends"]
-        for backend in frontend["backends"]
-        if backend["key"]["node"] == node
-    ]
-
-
-def _out(node: str) -> Check:
-    """Whether no service sends new clients to a node."""
-    return lambda status: all(b["state"] != "active" for b in _backends(status, node))
-
-
-def _in(node: str) -> Check:
-    """Whether every service that may use a node does."""
-    return lambda status: all(
-        b["state"] == "active" or b["reason"] in ("no_local_endpoint", "local_terminating")
-        for b in _backends(status, node)
-    )
-
-
-def _node(node: str, state: str, reason: str) -> Check:
-    return lambda status: all(
-        (b["state"], b["reason"]) == (state, reason) for b in _backends(status, node)
-    )
-
-
-def _gone(node: str) -> Check:
-    return lambda status: not _backends(status, node)
-
-
-def _served(port: int) -> Check:
-    """Whether a listener on this port sends clients to working nodes."""
-    return lambda status: any(
-        frontend["state"] == "serving"
-        for frontend in status["plan"]["frontends"]
-        if any(address["port"] == port for address in frontend["listen"])
-    )
-
-
-def _reloaded(count: int) -> Check:
-    return lambda status: bool(status["reload"]["count"] >= count)
-
-
-def _source(state: str) -> Check:
-    return lambda status: all(source["state"] == state for source in status["sources"])

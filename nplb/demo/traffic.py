@@ -26,7 +26,9 @@ TRICKLE_SECONDS = 0.25
 @dataclass
 class Tally:
     """What the clients saw. `apart` are failures of connections that were open when a node
-    went silent; `reasons` counts the other failures by what happened."""
+    went silent; `reasons` counts the other failures by what happened. `slowest_seconds` is the
+    slowest answer, `slowest_fresh_seconds` that over a connection opened since a node last went
+    silent, connect included."""
 
     requests: int = 0
     failed: int = 0
@@ -35,6 +37,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     pods: Counter[str] = field(default_factory=Counter)
     slowest_seconds: float = 0.0
+    slowest_fresh_seconds: float = 0.0
 
 
 class ClientError(Exception):
@@ -153,17 +156,18 @@ class Traffic:
         while not stopped():
             connection = Connection(address, service)
             try:
+                begun = time.monotonic()
                 await connection.open()
                 tally.connections += 1
                 for _ in range(requests):
-                    begun = time.monotonic()
                     pod = await connection.request()
-                    tally.slowest_seconds = max(tally.slowest_seconds, time.monotonic() - begun)
+                    self._note_time(connection, time.monotonic() - begun)
                     tally.requests += 1
                     tally.pods[pod] += 1
                     await asyncio.sleep(self.pause_seconds)
                     if connection.over or stopped():
                         break
+                    begun = time.monotonic()
             except ClientError as error:
                 tally.requests += 1
                 if 0 < connection.opened_at <= self._silent_at:
@@ -174,6 +178,12 @@ class Traffic:
                     await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 await connection.close()
+
+    def _note_time(self, connection: Connection, seconds: float) -> None:
+        tally = self.tally
+        tally.slowest_seconds = max(tally.slowest_seconds, seconds)
+        if connection.opened_at > self._silent_at:
+            tally.slowest_fresh_seconds = max(tally.slowest_fresh_seconds, seconds)
 
     async def close(self) -> None:
         """End everything at once."""
