@@ -1,6 +1,7 @@
 """`nplb demo`: a sandbox cluster with nplb in front of it, and traffic."""
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -47,7 +48,7 @@ def command(
     line says how many requests there were and how many failed; the exit code is 0 if none
     did, but for connections that were open through the node that went silent.
     """
-    from nplb.demo.show import check_demo, free_network, free_port, show_demo
+    from nplb.demo.show import check_demo, free_network, hold_free_port, show_demo
     from nplb.demo.stage import DEFAULT_EDGE, DEFAULT_NETWORK, Stage
 
     if check and nodes < 3:
@@ -55,11 +56,15 @@ def command(
     # Checks run side by side, with each other and with a demo: each has addresses of its own.
     network = network or (free_network() if check else DEFAULT_NETWORK)
     directory = directory or (CHECK_DIRECTORY if check else DIRECTORY)
-    stage = Stage(
-        directory=directory.absolute(),
-        nodes=nodes,
-        network=network,
-        edge=f"{network.rpartition('.')[0]}.200" if check else DEFAULT_EDGE,
-        admin=Address("127.0.0.1", free_port() if check or not admin_port else admin_port),
-    )
-    raise SystemExit(asyncio.run(check_demo(stage) if check else show_demo(stage)))
+    with ExitStack() as held:
+        if check or not admin_port:
+            admin_port = held.enter_context(hold_free_port()).getsockname()[1]
+        stage = Stage(
+            directory=directory.absolute(),
+            nodes=nodes,
+            network=network,
+            edge=f"{network.rpartition('.')[0]}.200" if check else DEFAULT_EDGE,
+            admin=Address("127.0.0.1", admin_port),
+        )
+        code = asyncio.run(check_demo(stage) if check else show_demo(stage))
+    raise SystemExit(code)

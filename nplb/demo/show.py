@@ -30,11 +30,13 @@ def free_network() -> str:
     raise HostError("every network from 127.0.1.0/24 on has a lab: end one, or name another")
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def hold_free_port() -> socket.socket:
+    """A port of loopback that nobody has. The socket holds it for a process that binds it with
+    SO_REUSEADDR; the caller closes it in the end."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
 
 
 async def check_demo(stage: Stage) -> int:

@@ -7,6 +7,7 @@ asks for a token. `play` makes it answer the next requests of a kind in another 
 import asyncio
 import contextlib
 import json
+import socket
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ class FakeApi:
         self._scripts: dict[tuple[str, str], deque[Behaviour]] = defaultdict(deque)
         self._always: dict[tuple[str, str], Behaviour] = {}
         self._runner: web.AppRunner | None = None
+        self._holder: socket.socket | None = None
         self._released = asyncio.Event()
         self._epoch = 0
 
@@ -202,14 +204,19 @@ class FakeApi:
     # -- serving --------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen on a free port, or on the one from before."""
+        """Listen on a free port, or on the one from before, which nobody else had meanwhile."""
+        if self._holder is None:
+            # Bound, and not listening: the port is ours, and refuses while we do not listen.
+            self._holder = socket.socket()
+            self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._holder.bind(("127.0.0.1", 0))
+            self.port = self._holder.getsockname()[1]
         app = web.Application()
         app.router.add_get("/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Refuse connections, and cut those that there are."""
@@ -217,6 +224,11 @@ class FakeApi:
         self.release()
         self.hang_up()
         await self._runner.cleanup()
+
+    def leave(self) -> None:
+        """Give the port up, once stopped."""
+        if self._holder is not None:
+            self._holder.close()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
@@ -297,3 +309,4 @@ async def serving(**settings: Any) -> AsyncIterator[FakeApi]:
         yield fake
     finally:
         await fake.stop()
+        fake.leave()

@@ -1,7 +1,9 @@
 """The listening socket of the API server and its connections, which faults open and close.
 
-Closing is immediate, so that a fault is there when its command returns; opening again is a task,
-since someone else may hold the port by then.
+Closing is immediate, so that a fault is there when its command returns. Meanwhile the address is
+held by a second socket that is bound and does not listen: connects are refused, and nobody else
+is given the port. Opening again is a task, since a listener that asks for this very port can have
+it all the same.
 """
 
 import asyncio
@@ -27,13 +29,18 @@ class Listener:
         self._server = server
         self._tls = tls
         self._listening: asyncio.Server | None = None
+        self._holder: socket.socket | None = None
         self.address = ("", 0)
 
     async def bind(self, host: str, port: int) -> None:
         """Listen for the first time; port 0 picks a free one. Raises HostError."""
-        sock = _bound(host, port)
-        self.address = sock.getsockname()[:2]
-        await self._listen(sock)
+        self._holder = _bound(host, port)
+        self.address = self._holder.getsockname()[:2]
+        try:
+            await self._listen(_bound(*self.address))
+        except BaseException:
+            self.end()
+            raise
 
     async def reopen(self) -> None:
         """Listen again at the same address, as soon as it is free."""
@@ -43,6 +50,13 @@ class Listener:
             except HostError as error:
                 log.warning("cannot listen again yet: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def end(self) -> None:
+        """`close`, and give the address up."""
+        self.close()
+        if self._holder is not None:
+            self._holder.close()
+            self._holder = None
 
     def close(self) -> None:
         """Stop listening and cut every connection, at once."""

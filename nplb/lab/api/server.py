@@ -153,7 +153,7 @@ class ApiServer:
         """Cut every connection and stop. Safe to call twice, and without `start`."""
         await self._tasks.close()
         if self._listener is not None:
-            self._listener.close()
+            self._listener.end()
             self._listener = None
         if self._runner is not None:
             await self._runner.cleanup()

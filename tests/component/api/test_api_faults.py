@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import aiohttp
 import pytest
@@ -90,8 +91,9 @@ async def test_a_proxy_in_front_answers_with_html(api: ApiServer, send: Client) 
 
 
 async def test_a_fault_ends_by_itself(api: ApiServer, send: Client) -> None:
-    api.faults.internal_error(0.2)
+    api.faults.internal_error(3600)
     assert (await send("GET", SERVICES)).status == 500
+    api.faults.internal_error(0.2)
 
     async def is_well() -> bool:
         return (await send("GET", SERVICES)).status == 200
@@ -155,10 +157,11 @@ async def test_a_server_that_is_down_refuses_and_comes_back_at_the_same_address(
     async with asyncio.TaskGroup() as group:
         group.create_task(stream.run(), name="stream")
         await _until(stream.opened)
-        api.faults.down(0.5)
+        api.faults.down(3600)
         with pytest.raises(aiohttp.ClientConnectorError):
             await send("GET", SERVICES)
         await _until(stream.ended)
+        api.faults.down(0.1)
     assert stream.error is not None
 
     async def is_back() -> bool:
@@ -186,6 +189,17 @@ async def test_down_until_cleared_and_twice(api: ApiServer, send: Client) -> Non
         assert not await answers()
         api.faults.clear()
         await until(answers, "answers")
+
+
+async def test_nobody_else_gets_the_address_of_a_server_that_is_down(api: ApiServer) -> None:
+    address = ("127.0.0.1", int(api.url.rpartition(":")[2]))
+    api.faults.down()
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.bind(address)
+    await api.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(address)
 
 
 async def test_after_a_restart_everybody_lists_again(api: ApiServer, send: Client) -> None:

@@ -113,7 +113,7 @@ async def test_connections_live_through_reloads_and_the_end_of_the_api(
 
 
 async def test_sigterm_lets_connections_end_and_takes_no_new_one(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab), shutdown="{delay: 500ms, drain: 20s}")
+    edge.configure(of_lab(lab), shutdown="{delay: 3s, drain: 20s}")
     await edge.start()
     await edge.ready()
     reader, writer = await asyncio.open_connection(edge.ip, 30007)

@@ -274,7 +274,7 @@ async def test_a_burst_makes_a_handful_of_snapshots(fake: FakeApi, config: Path)
         await said.until(
             lambda: said.snapshot.services[0].ports[0].node_port == 31999, "the last NodePort"
         )
-        assert len(said.snapshots) < 50
+        assert len(said.snapshots) < 200
 
 
 async def test_an_old_session_gives_way_to_a_new_one_without_a_gap(
