@@ -1,33 +1,28 @@
-"""A headless Chromium, driven over its DevTools protocol: what a person would see of a page."""
+"""A headless Chromium, driven by Playwright: what a person would see of a page, and would do.
+
+Debian's Chromium is used, not one that Playwright brings.
+"""
 
 import asyncio
 import contextlib
-import itertools
 import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
-from nplb.aio.tasks import TaskOwner
+from playwright import async_api as playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 # The machine's network may be closed: no look-ups, no updates, no service of Google's.
 _FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
-    "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--remote-debugging-port=0",
 )
 
 
@@ -35,23 +30,21 @@ class Page:
     """One tab. `errors` are exceptions, console errors and refusals of the content policy;
     `requested` every URL that was asked for."""
 
-    def __init__(self, browser: "Browser", session: str) -> None:
-        self._browser = browser
-        self.session = session
+    def __init__(self, tab: playwright.Page) -> None:
+        self.tab = tab
         self.errors: list[str] = []
         self.requested: list[str] = []
+        tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        tab.on("console", self._heard)
+        tab.on("request", lambda request: self.requested.append(request.url))
 
-    async def call(self, method: str, **parameters: Any) -> Any:
-        """One DevTools command."""
-        return await self._browser.call(method, self.session, **parameters)
+    def _heard(self, message: playwright.ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} {message.location}")
 
     async def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        answer = await self.call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        return await self.tab.evaluate(expression)
 
     async def until(self, expression: str, seconds: float = 30.0) -> Any:
         """The value of an expression once it is true."""
@@ -66,116 +59,58 @@ class Page:
 
     async def go(self, url: str) -> None:
         """Load a page."""
-        await self.call("Page.navigate", url=url)
-        loaded = "location.protocol === 'http:' && document.readyState === 'complete'"
-        await self.until(loaded)
+        await self.tab.goto(url)
 
     async def press(self, key: str) -> None:
         """Press a key, by its DOM name."""
-        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        codes = {"Enter": 13, "ArrowDown": 40, "ArrowRight": 39}
-        code = {"windowsVirtualKeyCode": codes[key]} if key in codes else {}
-        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text, **code)
-        await self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
+        await self.tab.keyboard.press(key)
 
-    def heard(self, method: str, parameters: Any) -> None:
-        """Note an event."""
-        if method == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(parameters["exceptionDetails"])[:500])
-        elif method == "Runtime.consoleAPICalled" and parameters["type"] == "error":
-            self.errors.append(json.dumps(parameters["args"])[:500])
-        elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            self.errors.append(parameters["entry"]["text"] + parameters["entry"].get("url", ""))
-        elif method == "Network.requestWillBeSent":
-            self.requested.append(parameters["request"]["url"])
+    async def click(self, selector: str) -> None:
+        """Click an element, as soon as a person could."""
+        await self.tab.click(selector)
+
+    async def write(self, selector: str, text: str) -> None:
+        """Type into a field, over what it holds."""
+        await self.tab.fill(selector, "")
+        await self.tab.type(selector, text)
+
+    async def text(self, selector: str = "main") -> str:
+        """What can be read there."""
+        return str(await self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
 
 class Browser:
     """A running Chromium."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-        self._numbers = itertools.count(1)
-        self._answers: dict[int, asyncio.Future[Any]] = {}
-        self._pages: dict[str, Page] = {}
+    def __init__(self, running: playwright.Browser) -> None:
+        self._running = running
 
-    async def open(self, *, width: int = 1440, height: int = 900, theme: str = "light") -> Page:
-        """A new tab of this size, with this colour scheme preferred."""
-        context = (await self.call("Target.createBrowserContext"))["browserContextId"]
-        target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
-        attached = await self.call(
-            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+    async def open(
+        self, *, width: int = 1440, height: int = 900, theme: str = "light", scale: float = 1
+    ) -> Page:
+        """A new tab with a profile of its own, of this size, with this colour scheme preferred."""
+        context = await self._running.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if theme == "dark" else "light",
+            device_scale_factor=scale,
         )
-        page = self._pages[attached["sessionId"]] = Page(self, attached["sessionId"])
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            await page.call(f"{domain}.enable")
-        await page.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": theme}
-        await page.call("Emulation.setEmulatedMedia", features=[scheme])
-        return page
-
-    async def call(self, method: str, session: str | None = None, **parameters: Any) -> Any:
-        """One DevTools command, to the browser or to a tab."""
-        number = next(self._numbers)
-        message = {"id": number, "method": method, "params": parameters}
-        if session is not None:
-            message["sessionId"] = session
-        waiting = self._answers[number] = asyncio.get_running_loop().create_future()
-        await self._socket.send_json(message)
-        async with asyncio.timeout(30):
-            answer = await waiting
-        assert "error" not in answer, (method, answer)
-        return answer["result"]
-
-    async def listen(self) -> None:
-        """Take answers and events, until the browser ends."""
-        async for message in self._socket:
-            heard = json.loads(message.data)
-            if "id" in heard:
-                waiting = self._answers.pop(heard["id"], None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(heard)
-            elif heard.get("sessionId") in self._pages:
-                self._pages[heard["sessionId"]].heard(heard["method"], heard["params"])
+        context.set_default_timeout(30_000)
+        return Page(await context.new_page())
 
 
 @contextlib.asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    """A browser with an empty profile in `folder`."""
+    """A browser, whose downloads go to `folder`."""
     assert CHROMIUM is not None
-    process = await asyncio.create_subprocess_exec(
-        CHROMIUM,
-        *_FLAGS,
-        f"--user-data-dir={folder}",
-        "about:blank",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        told = folder / "DevToolsActivePort"
-        async with asyncio.timeout(40):
-            while not told.exists() or len(told.read_text().splitlines()) < 2:
-                assert process.returncode is None, "the browser has ended"
-                await asyncio.sleep(0.05)
-        port, path = told.read_text().splitlines()
-        async with aiohttp.ClientSession() as session:
-            url = f"ws://127.0.0.1:{port}{path}"
-            async with session.ws_connect(url, max_msg_size=0) as socket:
-                browser = Browser(socket)
-                async with TaskOwner("browser") as tasks:
-                    tasks.spawn(browser.listen(), "listen")
-                    yield browser
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+    async with playwright.async_playwright() as driver:
+        running = await driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=list(_FLAGS),
+            chromium_sandbox=False,
+            downloads_path=folder,
+            timeout=60_000,
+        )
         try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+            yield Browser(running)
+        finally:
+            await running.close()

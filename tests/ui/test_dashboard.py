@@ -182,7 +182,7 @@ async def test_a_thousand_services_scroll_filter_and_take_keys(tmp_path: Path) -
         # However many rows there are, the page holds one canvas of the window's size.
         assert await page.evaluate("document.querySelectorAll('main *').length") < 100
         await page.press("/")
-        await page.call("Input.insertText", text="service-00777")
+        await page.tab.keyboard.type("service-00777")
         await page.until(f"{MAIN}.includes('1 of 1000')")
         await page.evaluate("document.querySelector('canvas').focus()")
         await page.press("ArrowDown")

@@ -100,32 +100,6 @@ def sound(edge: Edge, *pages: Page) -> None:
         assert [url for url in page.requested if not url.startswith(own)] == []
 
 
-async def click(page: Page, selector: str) -> None:
-    """Click where the element is, as a person would."""
-    found = json.dumps(selector)
-    await page.until(f"document.querySelector({found}) !== null")
-    place = await page.evaluate(
-        f"(() => {{ const e = document.querySelector({found});"
-        " e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
-        " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-    )
-    for kind in ("mousePressed", "mouseReleased"):
-        await page.call(
-            "Input.dispatchMouseEvent",
-            type=kind,
-            x=place[0],
-            y=place[1],
-            button="left",
-            clickCount=1,
-        )
-
-
-async def write(page: Page, selector: str, text: str) -> None:
-    """Put the focus there, and type."""
-    await page.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
-    await page.call("Input.insertText", text=text)
-
-
 async def test_a_node_that_dies_shows_on_every_page(edge: Edge, lab: Lab, browser: Browser) -> None:
     overview = await show(browser, edge, "#/")
     matrix = await show(browser, edge, "#/services?trouble=1")
@@ -150,17 +124,16 @@ async def test_a_drain_by_click_and_back(edge: Edge, browser: Browser) -> None:
     node = await show(browser, edge, "#/node/lab/node-1")
     web = await show(browser, edge, WEB)
     timeline = await show(browser, edge, "#/timeline")
-    await click(node, "button[data-node=node-1]")
-    await write(node, "dialog input[name=why]", "a new disk")
-    await write(node, "dialog input[name=who]", "ada")
-    await write(node, "dialog input[name=token]", "not-the-token-at-all")
-    await click(node, "dialog button.main")
+    await node.click("button[data-node=node-1]")
+    await node.write("dialog input[name=why]", "a new disk")
+    await node.write("dialog input[name=who]", "ada")
+    await node.write("dialog input[name=token]", "not-the-token-at-all")
+    await node.click("dialog button.main")
     await node.until("document.querySelector('dialog').innerText.includes('the token is wrong')")
     node.errors.clear()  # the browser notes every answer that refuses
     assert await node.evaluate("sessionStorage.getItem('nplb-token')") is None
-    await node.evaluate("document.querySelector('dialog input[name=token]').value = ''")
-    await write(node, "dialog input[name=token]", TOKEN)
-    await click(node, "dialog button.main")
+    await node.write("dialog input[name=token]", TOKEN)
+    await node.click("dialog button.main")
     await node.until(f"{MAIN}.includes('drained by hand by ada: a new disk')")
     await web.until(f"{MAIN}.includes('2 active of 3')")
     await web.until(f"{MAIN}.includes('An operator drained the node.')")
@@ -173,7 +146,7 @@ async def test_a_drain_by_click_and_back(edge: Edge, browser: Browser) -> None:
     drains = (await edge.status())["drains"]
     assert [(d["node"], d["who"], d["why"]) for d in drains] == [("node-1", "ada", "a new disk")]
     # The token was asked for once, and lives in this tab alone.
-    await click(node, "button[data-node=node-1]")
+    await node.click("button[data-node=node-1]")
     await node.until(f"!{MAIN}.includes('drained by hand')")
     assert await node.evaluate("document.querySelectorAll('dialog').length") == 0
     assert await node.evaluate("JSON.stringify(localStorage) + document.cookie") == "{}"
@@ -189,12 +162,11 @@ async def test_the_port_map_and_a_manifest_that_is_refused(edge: Edge, browser: 
     ledger = json.loads(told.output)["ledgers"][0]
     await page.until(f"{MAIN}.includes('{ledger['used']} used, {ledger['free']} free')")
     for entry in ledger["entries"]:
-        await page.evaluate("document.querySelector('input[type=search]').select()")
-        await write(page, "input[type=search]", str(entry["number"]))
+        await page.write("input[type=search]", str(entry["number"]))
         name = entry["holders"][0]["service"]["name"]
         await page.until(f"{MAIN}.includes('{entry['number']}: default/{name}')")
-    await write(page, "textarea", BAD)
-    await click(page, ".check button.main")
+    await page.write("textarea", BAD)
+    await page.click(".check button.main")
     taken = "provided port is already allocated"
     far = "provided port is not in the valid range. The range of valid ports is 30000-32767"
     for name, number, said in (("another", 30080, taken), ("far", 40000, far)):
@@ -202,7 +174,7 @@ async def test_the_port_map_and_a_manifest_that_is_refused(edge: Edge, browser: 
         await page.until(f"{MAIN}.includes({json.dumps(words + said)})")
     await page.evaluate("document.querySelector('textarea').value = 'kind: ['")
     sound(edge, page)
-    await click(page, ".check button.main")
+    await page.click(".check button.main")
     await page.until(f"{MAIN}.includes('manifest:1:')")
 
 
@@ -228,7 +200,7 @@ async def test_no_serious_accessibility_fault(
     for fragment in (*PAGES, "dialog"):
         if fragment == "dialog":
             await page.evaluate("location.hash = '#/node/lab/node-1'")
-            await click(page, "button[data-node=node-1]")
+            await page.click("button[data-node=node-1]")
             await page.until("document.querySelector('dialog[open]') !== null")
         else:
             await page.evaluate(f"location.hash = '{fragment}'")
