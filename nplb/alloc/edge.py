@@ -3,9 +3,11 @@
 One rule, so that the outcome never depends on chance or on the order of a listing. Claims are
 served in rank order:
 
-1. pinned in the configuration file before those that only follow their Service;
-2. the Service that was created earlier (one without a creation time comes last);
-3. the key, in its sort order.
+1. pinned in the configuration file before those that only follow their Service, and these
+   before those that a Service's annotation asks for;
+2. of the last kind, who has the address already;
+3. the Service that was created earlier (one without a creation time comes last);
+4. the key, in its sort order.
 
 A claim that overlaps one already served gets nothing, also none of its other addresses: half a
 frontend would be noticed later than a missing one. Addresses overlap when their protocols and
@@ -25,11 +27,14 @@ _WILDCARDS = ("0.0.0.0", "::")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeClaim:
     """One frontend's wish for addresses on the edge. `pinned` when the configuration file names
-    them; `created` is the Service's creation time, epoch seconds."""
+    them, `asked` when an annotation does; `held` when it has them already. `created` is the
+    Service's creation time, epoch seconds."""
 
     key: FrontendKey
     addresses: tuple[Address, ...]
     pinned: bool = False
+    asked: bool = False
+    held: bool = False
     created: float | None = None
 
 
@@ -105,8 +110,10 @@ class _Held(NamedTuple):
     claim: EdgeClaim
 
 
-def _rank(claim: EdgeClaim) -> tuple[bool, bool, float, FrontendKey]:
-    return (not claim.pinned, claim.created is None, claim.created or 0.0, claim.key)
+def _rank(claim: EdgeClaim) -> tuple[bool, bool, bool, bool, float, FrontendKey]:
+    newcomer = claim.asked and not claim.held
+    created = claim.created
+    return (not claim.pinned, claim.asked, newcomer, created is None, created or 0.0, claim.key)
 
 
 def _conflict(claim: EdgeClaim, by_port: Mapping[int, list[_Held]]) -> EdgeConflict | None:
@@ -139,6 +146,10 @@ def overlap(one: str, other: str) -> bool:
 def _why(winner: EdgeClaim, loser: EdgeClaim) -> str:
     if winner.pinned and not loser.pinned:
         return "it is pinned in the configuration"
+    if loser.asked and not winner.asked:
+        return "no annotation takes another Service's port"
+    if loser.asked and winner.held and not loser.held:
+        return "it has it already"
     if winner.created != loser.created:
         if loser.created is None:
             return "its Service has a creation time and the other's has none"

@@ -57,13 +57,15 @@ def command(
 async def read_plan(settings: "Settings", timeout_seconds: float) -> "Plan":
     """The plan that the settings and the clusters as they are now give, every node that the API
     lets in counted as working. Raises NplbError for a cluster that can't be read."""
+    from nplb.control.annotations import AnnotationBook
     from nplb.model.plan import Plan
     from nplb.model.settings import InitialState
     from nplb.plan.make import make_plan
 
     snapshots = await _snapshots(settings, timeout_seconds)
     trusting = replace(settings, health=replace(settings.health, initial=InitialState.UP))
-    return make_plan(trusting, snapshots, {}, Plan(), time.time())
+    wishes = AnnotationBook().read(settings, snapshots)
+    return make_plan(trusting, snapshots, {}, Plan(), time.time(), wishes=wishes)
 
 
 async def _snapshots(settings: "Settings", timeout_seconds: float) -> dict[str, "Snapshot"]:
@@ -128,5 +130,6 @@ def render_text(document: dict[str, Any], *, verbose: bool) -> str:
         head,
         views.frontends_table(document, verbose=verbose),
         views.skipped_table(document),
+        views.refusals_table(document),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)

@@ -170,6 +170,15 @@ def skipped_table(document: Document) -> str:
     return table(["NOT SERVED", "REASON", "DETAIL"], rows)
 
 
+def refusals_table(document: Document) -> str:
+    """The annotations of Services that are not honoured, and why."""
+    rows = [
+        [refusal["service"]["text"], refusal["name"], refusal["value"], refusal["why"]]
+        for refusal in document["plan"]["refusals"]
+    ]
+    return table(["REFUSED OF", "ANNOTATION", "VALUE", "WHY"], rows)
+
+
 def findings_table(status: Document) -> str:
     """What an operator should know, and what to do."""
     rows = []

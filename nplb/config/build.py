@@ -16,6 +16,7 @@ from nplb.model.relay import RelayOptions
 from nplb.model.settings import (
     AdminSettings,
     AdminTls,
+    AnnotationSettings,
     ClusterSettings,
     FrontendSettings,
     HealthSettings,
@@ -77,7 +78,10 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         clusters=tuple(_cluster(section, base) for section in sections.clusters.values()),
         listen=ListenSettings(addresses=tuple(edge.listen.addresses), port=edge.listen.port),
         frontends=tuple(
-            _frontend(one, of_services, timeouts, options, kernel) for one in frontends
+            build_frontend(one, of_services, timeouts, options, kernel) for one in frontends
+        ),
+        annotations=AnnotationSettings(
+            allow=tuple(edge.annotations.allow), ports=tuple(edge.annotations.ports)
         ),
         balance=edge.balance,
         timeouts=timeouts,
@@ -159,7 +163,7 @@ def _cluster(section: ClusterSection, base: Path) -> ClusterSettings:
     )
 
 
-def _frontend(
+def build_frontend(
     section: FrontendSection,
     of_services: Mapping[str, Sequence[FrontendSection]],
     timeouts: Timeouts,
@@ -183,6 +187,12 @@ def _frontend(
         relay=_laid_over(options, chain, _OPTIONS) if _gives(section, _OPTIONS) else None,
         plane=section.plane,
         kernel=_laid_over(kernel, chain, _KERNEL) if _gives(section, _KERNEL) else None,
+        given=frozenset(
+            field
+            for keys in (_TIMEOUTS, _OPTIONS, _KERNEL)
+            for field, path in keys.items()
+            if any(_given(one, path) is not None for one in chain)
+        ),
     )
 
 

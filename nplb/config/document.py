@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
+from nplb.config.annotationkeys import GROUPS, NAMES
 from nplb.config.connections import ConnectionKeys, FrontendSection
 from nplb.config.fields import (
     AdminListen,
@@ -25,9 +26,13 @@ from nplb.config.fields import (
     PortRangeText,
     Text,
     Workers,
+    distinct,
     many_schema,
+    off_or_list,
     one_of,
+    one_or_many,
     only_list,
+    read_port_or_range,
     share,
     share_schema,
     some_distinct,
@@ -37,6 +42,7 @@ from nplb.config.fields import (
     words_schema,
 )
 from nplb.config.keys import DAY, Section, duration, key, section
+from nplb.config.words import did_you_mean, shown
 from nplb.model.settings import (
     AnonymousRead,
     ClusterSettings,
@@ -102,6 +108,38 @@ AddressTypes = Annotated[
     BeforeValidator(only_list),
     AfterValidator(some_distinct),
     many_schema({"type": "string", "enum": [str(t) for t in NodeAddressType]}),
+]
+_ANNOTATIONS = (*NAMES, *GROUPS)
+
+
+def _read_annotation(value: object) -> str:
+    if isinstance(value, str) and value in _ANNOTATIONS:
+        return value
+    text = str(value)
+    guess = did_you_mean(text.removeprefix("nplb.io/").replace("_", "-"), _ANNOTATIONS)
+    hint = f'did you mean "{guess}"?' if guess else f"there are: {', '.join(NAMES)}"
+    raise ValueError(f"{shown(text)} names no annotation, {hint}")
+
+
+AnnotationNames = Annotated[
+    Sequence[Annotated[str, PlainValidator(_read_annotation)]],
+    BeforeValidator(off_or_list),
+    AfterValidator(distinct),
+    one_or_many({"type": "string", "enum": list(_ANNOTATIONS)}, off=True),
+]
+PortsOrRanges = Annotated[
+    Sequence[Annotated[str, PlainValidator(read_port_or_range)]],
+    BeforeValidator(off_or_list),
+    AfterValidator(distinct),
+    one_or_many(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string", "examples": ["443", "8000-8999"]},
+            ]
+        },
+        off=True,
+    ),
 ]
 Probes = Annotated[int, PlainValidator(whole(1, 100)), whole_schema(1, 100)]
 Jitter = Annotated[
@@ -179,6 +217,25 @@ class ListenSection(Section):
         _LISTEN.port,
         "Which port a Service gets here. `mirror`: the NodePort's number. `service`: the "
         "Service's own port.",
+    )
+
+
+class AnnotationsSection(Section):
+    """What the annotations `nplb.io/…` of Services may set: a key of `frontends` each, with `-`
+    for `_`, as in `nplb.io/send-proxy` and `nplb.io/timeouts.idle`. An entry of `frontends` goes
+    before them, and they go before what is set in general."""
+
+    allow: AnnotationNames = key(
+        (),
+        "The annotations that are honoured, without `nplb.io/`, one or a list; `timeouts` and the "
+        "like allow the whole group. `off`: none.",
+        shown="off",
+    )
+    ports: PortsOrRanges = key(
+        (),
+        "The ports of this host that the annotation `edge-port` may ask for: numbers or ranges, "
+        "one or a list. `off`: none.",
+        shown="off",
     )
 
 
@@ -280,6 +337,7 @@ class EdgeSection(ConnectionKeys):
     """Everything but the clusters and the frontends."""
 
     listen: ListenSection = section(ListenSection)
+    annotations: AnnotationsSection = section(AnnotationsSection)
     health: HealthSection = section(HealthSection)
     workers: Workers = key(
         None,

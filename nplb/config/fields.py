@@ -107,6 +107,21 @@ def _read_port_range(value: object) -> str:
     return value
 
 
+def read_port_or_range(value: object) -> str:
+    """A port or a range of ports of the edge, as text: `443`, `8000-8999`."""
+    form = "write it as 443 or 8000-8999"
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(f"must be a port or a range of ports, not {kind_of(value)}, {form}")
+    try:
+        ports = parse_port_range(str(value))
+    except InvalidPortRange as error:
+        what = f"{shown(str(value))} is no port and no range of ports"
+        raise ValueError(f"{what} ({error}), {form}") from None
+    if not ports.size or ports.base < 1:
+        raise ValueError(f"{shown(str(value))} holds no port from 1 to 65535, {form}")
+    return str(value)
+
+
 def _read_cidr(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f'must be a CIDR such as "10.0.0.0/8", not {kind_of(value)}')
@@ -276,7 +291,8 @@ def words_schema(members: Iterable[StrEnum]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": [str(member) for member in members]})
 
 
-def _one_or_many(item: Mapping[str, Any], *, off: bool = False) -> WithJsonSchema:
+def one_or_many(item: Mapping[str, Any], *, off: bool = False) -> WithJsonSchema:
+    """The schema of one value or a list of them, nothing twice; `off` where that is none."""
     many = {"type": "array", "items": dict(item), "minItems": 1, "uniqueItems": True}
     nothing = [{"const": "off"}] if off else []
     return WithJsonSchema({"anyOf": [*nothing, dict(item), many]})
@@ -370,26 +386,26 @@ Names = Annotated[
     Sequence[Name], BeforeValidator(only_list), AfterValidator(some_distinct), many_schema(_NAME)
 ]
 PathTexts = Annotated[
-    Sequence[PathText], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_TEXT)
+    Sequence[PathText], BeforeValidator(as_list), AfterValidator(some_distinct), one_or_many(_TEXT)
 ]
 Ips = Annotated[
-    Sequence[_Ip], BeforeValidator(as_list), AfterValidator(some_distinct), _one_or_many(_IP)
+    Sequence[_Ip], BeforeValidator(as_list), AfterValidator(some_distinct), one_or_many(_IP)
 ]
 Cidrs = Annotated[
     Sequence[_Cidr],
     BeforeValidator(off_or_list),
     AfterValidator(distinct),
-    _one_or_many(_CIDR, off=True),
+    one_or_many(_CIDR, off=True),
 ]
 SourceIps = Annotated[
     Sequence[_Ip],
     BeforeValidator(off_or_list),
     AfterValidator(distinct),
-    _one_or_many(_IP, off=True),
+    one_or_many(_IP, off=True),
 ]
 Addresses = Annotated[
     Sequence[_FrontendAddress],
     BeforeValidator(as_list),
     AfterValidator(some_distinct),
-    _one_or_many(_ADDRESS),
+    one_or_many(_ADDRESS),
 ]

@@ -1,6 +1,6 @@
 """How keys are declared: the base of all sections, and fields with defaults and descriptions."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,3 +39,21 @@ def off_duration(default: float, description: str) -> Any:
 def section(kind: type[Section]) -> Any:
     """A key that holds a section, described by the section's own docstring."""
     return Field(default=kind(), description=kind.__doc__ or "")
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, or None if it holds a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in get_args(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def message_of(detail: Any) -> str:
+    """What pydantic found wrong with a value, in the words of whoever reads values of its kind."""
+    if detail["type"] == "missing":
+        return "is missing, write it"
+    raised = detail.get("ctx", {}).get("error")
+    return str(raised) if raised is not None else str(detail["msg"])

@@ -6,13 +6,14 @@ and the rest is checked as if it had been absent.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, get_args
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from nplb.config.connections import FrontendSection
 from nplb.config.document import ClusterSection, DocumentSection, EdgeSection
 from nplb.config.errors import spelled
+from nplb.config.keys import message_of, section_of
 from nplb.config.values import kind_of
 from nplb.config.words import did_you_mean, shown
 
@@ -73,7 +74,7 @@ def key_paths(model: type[BaseModel] = DocumentSection, prefix: str = "") -> Ite
     for name, info in model.model_fields.items():
         path = f"{prefix}{name}"
         yield path
-        inner = _section_of(info.annotation)
+        inner = section_of(info.annotation)
         if name in _LISTS and not prefix:
             yield from key_paths(_LISTS[name], f"{path}[].")
         elif inner is not None:
@@ -100,12 +101,12 @@ def _known(
         if info is None:
             report(here, _unknown(model, key, path), at_key=True)
         elif item is None:
-            inner = _section_of(info.annotation)
+            inner = section_of(info.annotation)
             advice = "write {} for its defaults" if inner is not None else "write a value"
             report(here, f"is empty, {advice} or remove the key", at_key=True)
         elif not path and key in _LISTS:
             kept[key] = _known_items(_LISTS[key], item, here, report)
-        elif (inner := _section_of(info.annotation)) is not None:
+        elif (inner := section_of(info.annotation)) is not None:
             if (section := _known(inner, item, here, report)) is not None:
                 kept[key] = section
         else:
@@ -145,7 +146,7 @@ def _validated(model: type[S], value: dict[str, Any], path: Path, report: Report
         rest = value
         for detail in error.errors(include_url=False, include_input=False):
             rest = _without(rest, detail["loc"])
-            report((*path, *detail["loc"]), _message(detail))
+            report((*path, *detail["loc"]), message_of(detail))
     try:
         return model.model_validate(rest)
     except ValidationError:
@@ -160,20 +161,3 @@ def _without(value: dict[str, Any], path: Path) -> dict[str, Any]:
     if rest and isinstance(inner, dict):
         copy[str(key)] = _without(inner, tuple(rest))
     return copy
-
-
-def _message(detail: Any) -> str:
-    if detail["type"] == "missing":
-        return "is missing, write it"
-    raised = detail.get("ctx", {}).get("error")
-    return str(raised) if raised is not None else str(detail["msg"])
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key holds, or None if it holds a plain value."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in get_args(annotation):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None

@@ -14,6 +14,7 @@ from nplb.model.keys import Address, FrontendKey
 from nplb.model.ledger import EdgeLedgerView, EdgePortView, HostPortView, LedgerView
 from nplb.model.plan import Plan
 from nplb.model.reasons import SkipReason
+from nplb.model.refusal import PREFIX, Refusal
 from nplb.model.settings import ClusterSettings, EdgePort, Settings
 from nplb.observe.hostports import ephemeral_ports, host_listeners
 from nplb.plan.overrides import unused_overrides
@@ -50,6 +51,7 @@ class Books:
         self.ledgers = tuple(self._clusters(settings, snapshots, now))
         found = [finding for view in self.ledgers for finding in view.findings]
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
+        found += [_refused(refusal, now) for refusal in plan.refusals]
         if all(cluster.name in snapshots for cluster in settings.clusters):
             found += _unused(settings, snapshots, now)
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
@@ -133,6 +135,21 @@ def _weights(snapshot: Snapshot, now: float) -> Iterator[Finding]:
                 f"{node.name} {WEIGHT_ANNOTATION}=NUMBER, or {WEIGHT_ANNOTATION}- to remove it",
                 since=now,
             )
+
+
+def _refused(refusal: Refusal, now: float) -> Finding:
+    """An annotation of a Service that is not honoured."""
+    service, name = refusal.service, f"{PREFIX}{refusal.name}"
+    return Finding(
+        kind=FindingKind.ANNOTATION_REFUSED,
+        severity=Severity.WARNING,
+        cluster=service.cluster,
+        subject=f"{service.short} {name}",
+        text=refusal.text,
+        remedy=f"kubectl annotate --overwrite -n {service.namespace} service {service.name} "
+        f"{name}=VALUE, or {name}- to remove it; or allow it in the edge's configuration",
+        since=now,
+    )
 
 
 def _unused(settings: Settings, snapshots: Mapping[str, Snapshot], now: float) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from nplb.control.annotations import AnnotationBook
 from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
@@ -67,6 +68,7 @@ class Reconciler:
         self.last_error = ""
         self._drains: tuple[ManualDrain, ...] = inputs.drains.get()
         self._source_states: dict[str, SourceState] = {}
+        self._annotations = AnnotationBook()
         self._passed = asyncio.Event()
 
     async def wait_pass(self, seconds: float) -> None:
@@ -126,6 +128,7 @@ class Reconciler:
             self.plan,
             now,
             drains=self._inputs.drains.get(),
+            wishes=self._annotations.read(settings, snapshots),
         )
         self._journal.extend(plan_decisions(self.plan, plan, now))
         self.plan = plan

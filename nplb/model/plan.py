@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address, BackendKey, FrontendKey
 from nplb.model.reasons import BackendReason, BackendState, Balance, SkipReason
+from nplb.model.refusal import Refusal
 from nplb.model.relay import RelayOptions
 from nplb.model.verdict import ProbeTarget
 
@@ -83,10 +84,11 @@ class Plan:
     """All frontends and their backends as they should be, each tuple sorted by key.
 
     `generation` grows by one whenever the content changes. `probes` is the one arrow back:
-    what the prober is to probe.
+    what the prober is to probe. `refusals` are annotations that are not honoured.
     """
 
     generation: int = 0
     frontends: tuple[Frontend, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     probes: tuple[ProbeTarget, ...] = ()
+    refusals: tuple[Refusal, ...] = ()

@@ -96,7 +96,9 @@ class FrontendSettings:
     """An override for one service, or one port of it.
 
     `service` is `namespace/name`, `namespace/name:port-name-or-number`, either with
-    `cluster/` in front when several clusters are configured. None leaves the default.
+    `cluster/` in front when several clusters are configured. None leaves the default. `timeouts`,
+    `relay` and `kernel` are whole; `given` names those of their fields that the entry itself
+    sets, the others being as they are in general.
     """
 
     service: str
@@ -109,6 +111,16 @@ class FrontendSettings:
     relay: RelayOptions | None = None
     plane: PlaneKind | None = None
     kernel: KernelOptions | None = None
+    given: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnotationSettings:
+    """Which annotations of Services are honoured, by name without `nplb.io/` (a group such as
+    `timeouts` allows all of its names), and the edge's ports that they may ask for, as ranges."""
+
+    allow: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +178,7 @@ class Settings:
     clusters: tuple[ClusterSettings, ...]
     listen: ListenSettings = ListenSettings()
     frontends: tuple[FrontendSettings, ...] = ()
+    annotations: AnnotationSettings = AnnotationSettings()
     balance: Balance = Balance.LEAST_CONNECTIONS
     timeouts: Timeouts = Timeouts()
     connect_attempts: int = 3

@@ -1,10 +1,12 @@
 """Which Services' ports want a frontend, where it would listen, and why others get none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nplb.model.annotations import Wish
 from nplb.model.cluster import Service, ServicePort, ServiceType, Snapshot
 from nplb.model.kernel import PlaneKind
-from nplb.model.keys import Address, FrontendKey, Protocol
+from nplb.model.keys import Address, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Skipped
 from nplb.model.reasons import SkipReason
 from nplb.model.settings import ClusterSettings, EdgePort, FrontendSettings, Settings
@@ -21,7 +23,8 @@ _CARRIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A Service's port that wants a frontend."""
+    """A Service's port that wants a frontend. `asked` is the port on the edge that its
+    annotations ask for, 0 for none; the file's word (`pinned`) goes before it."""
 
     key: FrontendKey
     cluster: ClusterSettings
@@ -30,13 +33,23 @@ class Candidate:
     listen: tuple[Address, ...]
     pinned: bool
     override: FrontendSettings
+    asked: int = 0
+
+
+_NOTHING = Wish()
 
 
 def find_candidates(
-    settings: Settings, cluster: ClusterSettings, snapshot: Snapshot
+    settings: Settings,
+    cluster: ClusterSettings,
+    snapshot: Snapshot,
+    wishes: Mapping[ServiceKey, Wish],
 ) -> tuple[list[Candidate], list[Skipped]]:
     """The ports of one cluster that want a frontend, and those that get none, with why."""
     selector = parse_selector(cluster.service_selector)
+    entries: dict[str, list[FrontendSettings]] = {}
+    for entry in settings.frontends:
+        entries.setdefault(entry.service, []).append(entry)
     found: list[Candidate] = []
     skipped: list[Skipped] = []
     for service in snapshot.services:
@@ -44,9 +57,11 @@ def find_candidates(
             continue
         if cluster.namespaces and service.key.namespace not in cluster.namespaces:
             continue
+        wish = wishes.get(service.key, _NOTHING)
+        own = entries.get(service.key.short, ())
         for port in service.ports:
             key = FrontendKey(service.key, port.port, port.protocol)
-            override = overrides_for(settings.frontends, service, port)
+            override = overrides_for(own, service, port, wish.options)
             plane = override.plane or settings.plane
             skip = _skip(cluster, service, port, plane)
             if skip is not None:
@@ -62,6 +77,7 @@ def find_candidates(
                     listen=listen,
                     pinned=override.listen is not None,
                     override=override,
+                    asked=wish.ports.get(key, 0) if override.listen is None else 0,
                 )
             )
     return found, skipped

@@ -1,19 +1,23 @@
 """`make_plan`: all frontends and backends as they should be, each with its reason."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from nplb.alloc.edge import EdgeClaim, resolve_edge_ports
+from nplb.model.annotations import Wishes
 from nplb.model.cluster import Snapshot
 from nplb.model.drain import ManualDrain
 from nplb.model.keys import Address
 from nplb.model.plan import Frontend, Plan, Skipped
 from nplb.model.reasons import SkipReason
+from nplb.model.refusal import Refusal
 from nplb.model.settings import HealthSettings, Settings
 from nplb.model.verdict import ProbeTarget, Verdict
 from nplb.plan.candidates import Candidate, find_candidates
 from nplb.plan.frontend import make_frontend
+from nplb.plan.ports import assign_ports
 from nplb.plan.view import ClusterView
+
+NO_WISHES = Wishes()
 
 
 def make_plan(
@@ -24,13 +28,14 @@ def make_plan(
     now: float,
     *,
     drains: Sequence[ManualDrain] = (),
+    wishes: Wishes = NO_WISHES,
 ) -> Plan:
     """The plan that these inputs give.
 
     `snapshots` is keyed by cluster name; a configured cluster without one contributes
     nothing yet. `previous` gives what must outlive a pass: since when a backend is as it is,
     and the generation, which grows only when the content changes. `now` is epoch seconds.
-    `drains` are nodes taken out by hand.
+    `drains` are nodes taken out by hand, `wishes` what annotations of Services ask for.
     """
     before = {frontend.key: frontend for frontend in previous.frontends}
     candidates: list[Candidate] = []
@@ -38,21 +43,16 @@ def make_plan(
     for cluster in sorted(settings.clusters, key=lambda c: c.name):
         snapshot = snapshots.get(cluster.name)
         if snapshot is not None:
-            found, left = find_candidates(settings, cluster, snapshot)
+            found, left = find_candidates(settings, cluster, snapshot, wishes.by_service)
             candidates += found
             skipped += left
 
-    edge = resolve_edge_ports(
-        [
-            EdgeClaim(key=c.key, addresses=c.listen, pinned=c.pinned, created=c.service.created)
-            for c in candidates
-        ]
-    )
+    ports = assign_ports(settings, candidates, before)
     frontends: list[Frontend] = []
     targets: dict[Address, bool] = {}
     views: dict[str, ClusterView] = {}
-    for candidate in sorted(candidates, key=lambda c: c.key):
-        lost = edge.lost.get(candidate.key)
+    for candidate in sorted(ports.candidates, key=lambda c: c.key):
+        lost = ports.lost.get(candidate.key)
         if lost is not None:
             skipped.append(
                 Skipped(key=candidate.key, reason=SkipReason.EDGE_PORT_TAKEN, detail=lost)
@@ -76,10 +76,15 @@ def make_plan(
         frontends=tuple(frontends),
         skipped=tuple(sorted(skipped, key=lambda s: s.key)),
         probes=_probes(targets, settings.health, previous.probes),
+        refusals=_sorted((*wishes.refusals, *ports.refusals)),
     )
     if plan == previous:
         return previous
     return replace(plan, generation=previous.generation + 1)
+
+
+def _sorted(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
+    return tuple(sorted(refusals, key=lambda refusal: (refusal.service, refusal.name)))
 
 
 def _probes(

@@ -1,29 +1,46 @@
 """Which overrides of the configuration apply to one port of one Service."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from nplb.model.cluster import Service, ServicePort
 from nplb.model.relay import RelayOptions
 from nplb.model.settings import FrontendSettings
 
-_FIELDS = ("listen", "balance", "timeouts", "connect_attempts", "relay", "plane", "kernel")
+_GROUPS = ("timeouts", "relay", "kernel")
+_FIELDS = ("listen", "balance", "connect_attempts", "plane", *_GROUPS)
 
 
 def overrides_for(
-    frontends: Sequence[FrontendSettings], service: Service, port: ServicePort
+    frontends: Sequence[FrontendSettings],
+    service: Service,
+    port: ServicePort,
+    wish: FrontendSettings | None = None,
 ) -> FrontendSettings:
     """All overrides that name this port, as one: an entry that names the port goes before one
-    that names the whole Service, and an earlier entry before a later one."""
+    that names the whole Service, and an earlier entry before a later one. What no entry sets is
+    as the Service's annotations (`wish`) have it."""
     matching = [f for f in frontends if _names(f, service, port)]
     matching.sort(key=lambda f: f.port is None)  # stable: file order within each kind
-    merged = FrontendSettings(service=service.key.short)
-    fields = {
+    if wish is not None:
+        matching = [_laid_over(entry, wish) for entry in matching] + [wish]
+    merged: dict[str, Any] = {
         name: next((v for f in matching if (v := getattr(f, name)) is not None), None)
         for name in _FIELDS
     }
-    return FrontendSettings(service=merged.service, **fields)
+    return FrontendSettings(service=service.key.short, **merged)
+
+
+def _laid_over(entry: FrontendSettings, wish: FrontendSettings) -> FrontendSettings:
+    """The entry, with what it leaves out of its groups as the annotations have it."""
+    changes: dict[str, Any] = {}
+    for name in _GROUPS:
+        base, group = getattr(wish, name), getattr(entry, name)
+        if base is not None and group is not None:
+            own = {f.name: getattr(group, f.name) for f in fields(group) if f.name in entry.given}
+            changes[name] = replace(base, **own)
+    return replace(entry, **changes)
 
 
 def service_options(options: RelayOptions, service: Service) -> RelayOptions:

@@ -37,6 +37,8 @@ def a_service(
     created: float | None = None,
     deleting: bool = False,
     load_balancer_class: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+    uid: str = "",
     families: Sequence[str] = ("IPv4",),
 ) -> Service:
     return Service(
@@ -45,6 +47,8 @@ def a_service(
         ports=ports or (a_port(),),
         external_traffic_policy=policy,
         labels=labels or {},
+        annotations=annotations or {},
+        uid=uid,
         created=created,
         deleting=deleting,
         load_balancer_class=load_balancer_class,

@@ -1,0 +1,36 @@
+"""The names of the annotations `nplb.io/…` that a Service may have: keys of `frontends`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from nplb.config.connections import FrontendSection
+from nplb.config.keys import section_of
+
+EDGE_PORT: Final = "edge-port"
+
+# Keys of an entry that say something of this host, and not of the Service.
+_HOSTS_OWN: Final = frozenset({"service", "listen", "plane", "kernel", "source_addresses"})
+Path = tuple[str, ...]
+
+
+def _keys(model: type[BaseModel], prefix: Path = ()) -> Iterator[Path]:
+    for name, info in model.model_fields.items():
+        path = (*prefix, name)
+        if path[0] in _HOSTS_OWN:
+            continue
+        inner = section_of(info.annotation)
+        if inner is None:
+            yield path
+        else:
+            yield from _keys(inner, path)
+
+
+PATHS: Final[Mapping[str, Path]] = {
+    ".".join(path).replace("_", "-"): path for path in _keys(FrontendSection)
+}
+NAMES: Final = (EDGE_PORT, *PATHS)
+"""The names of annotations that there are, without their prefix."""
+GROUPS: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in NAMES if "." in name))
+"""Names that allow every annotation that begins with them and a dot."""
