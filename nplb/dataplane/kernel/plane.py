@@ -10,7 +10,7 @@ from typing import Any
 from nplb.aio.tasks import TaskOwner
 from nplb.dataplane.kernel import conntrack, netlink
 from nplb.dataplane.kernel.changes import replacement, transaction
-from nplb.dataplane.kernel.flows import Leavers, Source
+from nplb.dataplane.kernel.flows import Due, Leavers, Source
 from nplb.dataplane.kernel.host import examine, require
 from nplb.dataplane.kernel.meters import SETS, Meters, element, reading
 from nplb.dataplane.kernel.names import Names, identity
@@ -122,15 +122,16 @@ class KernelPlane:
         held = [self._hold_over(frontend) for frontend in frontends]
         want = self._renderer.render(held)
         text = await asyncio.to_thread(transaction, found, want)
-        if text:
-            await self._write(text, want)
-        elif not known:
-            self._generation = await asyncio.to_thread(netlink.generation)
+        # While nft works: both take long where there are many frontends.
+        _, due = await asyncio.gather(
+            self._write(text, want, known=known),
+            asyncio.to_thread(self._leavers.observe, held, self._now()),
+        )
         self._have = want
         await self._forget_stale_udp(held)
         self._frontends = tuple(held)
         await self._clean_affinity(held)
-        retry = await self._end_flows(held)
+        retry = await self._end_flows(due)
         if errors:
             retry = min(retry or RETRY_SECONDS, RETRY_SECONDS)
         return Applied(generation=plan.generation, listen_errors=errors, retry_seconds=retry)
@@ -174,8 +175,12 @@ class KernelPlane:
                 return []
             raise
 
-    async def _write(self, text: str, want: Ruleset) -> None:
+    async def _write(self, text: str, want: Ruleset, *, known: bool) -> None:
         """Check, then apply. What nft refuses is tried once more as a whole table."""
+        if not text:
+            if not known:
+                self._generation = await asyncio.to_thread(netlink.generation)
+            return
         before = self._generation
         self._have = None
         try:
@@ -243,9 +248,8 @@ class KernelPlane:
 
     # -- what follows a change ----------------------------------------------
 
-    async def _end_flows(self, frontends: list[Frontend]) -> float | None:
+    async def _end_flows(self, due: Due) -> float | None:
         """End the connections whose time has come. Returns when to look again."""
-        due = self._leavers.observe(frontends, self._now())
         self._sweeps = {s: n for s, n in self._sweeps.items() if s in due.sources}
         todo = frozenset(s for s in due.sources if self._sweeps.get(s, 0) < SWEEPS)
         if not todo:

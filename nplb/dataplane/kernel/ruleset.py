@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 TABLE = "inet nplb"
 # Grows when the shape of the table changes: a table of another shape is replaced whole.
-SHAPE = 1
+SHAPE = 2
 
 NO_ELEMENTS: Mapping[str, str] = MappingProxyType({})
 

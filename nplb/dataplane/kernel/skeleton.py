@@ -14,6 +14,9 @@ LISTEN_MAPS = ("frontends", "wildcards")
 CLIENT_ENTRIES = 131072
 BACKEND_ENTRIES = 524288
 SHAPE_CHAIN = f"shape-{SHAPE}"
+# What another table's filter drops is not counted, and this is still before addresses of the
+# way back are rewritten.
+AFTER_FILTERS = "filter + 10"
 
 # What is counted of each backend by the packet path itself: an element appears with the
 # first packet. Values are (name of the set, what it counts).
@@ -52,10 +55,7 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
         Chain(
             name="before-nat",
             hook="type filter hook prerouting priority dstnat - 10; policy accept;",
-            rules=(
-                *_each_family(_from_backends),
-                "ct state new jump guards",
-            ),
+            rules=("ct state new jump guards",),
         ),
         Chain(
             name="before-nat-output",
@@ -75,9 +75,24 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
         ),
         Chain(name="frontends", rules=_dispatch("")),
         Chain(
-            name="after-nat",
-            hook="type filter hook postrouting priority mangle; policy accept;",
-            rules=_each_family(_to_backends),
+            name="forwarded",
+            hook=f"type filter hook forward priority {AFTER_FILTERS}; policy accept;",
+            rules=(
+                *_each_family(_to_backend_known),
+                *_each_family(_from_backend_known),
+                *_each_family(_to_backend),
+                *_each_family(_from_backend),
+            ),
+        ),
+        Chain(
+            name="sent-by-edge",
+            hook=f"type filter hook output priority {AFTER_FILTERS}; policy accept;",
+            rules=_each_family(_to_backend),
+        ),
+        Chain(
+            name="received-by-edge",
+            hook=f"type filter hook input priority {AFTER_FILTERS}; policy accept;",
+            rules=_each_family(_from_backend),
         ),
         Chain(
             name="nat-postrouting",
@@ -111,21 +126,34 @@ def _dispatch(prefix: str) -> tuple[str, ...]:
     )
 
 
-def _from_backends(number: int) -> tuple[str, ...]:
+def _to_backend_known(number: int) -> tuple[str, ...]:
+    """Every packet but a backend's first: finding the element counts."""
+    ip = FAMILY[number].ip
+    key = f"{ip} daddr . meta l4proto . th dport"
+    return (f"ct status dnat ct direction original {key} @{SENT}{number} accept",)
+
+
+def _from_backend_known(number: int) -> tuple[str, ...]:
+    ip = FAMILY[number].ip
+    key = f"{ip} saddr . meta l4proto . th sport"
+    return (f"ct status dnat ct direction reply {key} @{ANSWERED}{number} accept",)
+
+
+def _to_backend(number: int) -> tuple[str, ...]:
+    ip = FAMILY[number].ip
+    ours = f"{ip} daddr @nodes{number} meta l4proto . th dport @node-ports"
+    counted = f"update @{SENT}{number} {{ {ip} daddr . meta l4proto . th dport counter }}"
+    return (f"ct status dnat ct direction original {ours} {counted}",)
+
+
+def _from_backend(number: int) -> tuple[str, ...]:
     ip = FAMILY[number].ip
     ours = f"{ip} saddr @nodes{number} meta l4proto . th sport @node-ports"
     counted = f"update @{ANSWERED}{number} {{ {ip} saddr . meta l4proto . th sport counter }}"
     return (
-        f"ct direction reply ct status dnat {ours} {counted}",
+        f"ct status dnat ct direction reply {ours} {counted}",
         f"ct state invalid {ours} drop",
     )
-
-
-def _to_backends(number: int) -> tuple[str, ...]:
-    ip = FAMILY[number].ip
-    ours = f"{ip} daddr @nodes{number} meta l4proto . th dport @node-ports"
-    counted = f"update @{SENT}{number} {{ {ip} daddr . meta l4proto . th dport counter }}"
-    return (f"ct direction original ct status dnat {ours} {counted}",)
 
 
 def _leaving(number: int) -> tuple[str, ...]:

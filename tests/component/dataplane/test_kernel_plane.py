@@ -126,9 +126,14 @@ async def test_nodes_see_the_edge_or_the_client(world: Site, plane: KernelPlane)
 async def test_clients_on_the_edge_itself(
     world: Site, plane: KernelPlane, masquerade: bool
 ) -> None:
-    await plane.apply(a_plan(a_frontend(kernel=KernelOptions(masquerade=masquerade))))
+    frontend = a_frontend(kernel=KernelOptions(masquerade=masquerade))
+    await plane.apply(a_plan(frontend))
     seen = {(await asyncio.to_thread(greet, world.edge, EDGE))[0] for _ in range(4)}
     assert seen == {"one", "two"}
+    counters = (await plane.read_counters()).frontends[frontend.key]
+    assert counters.accepted == 4
+    assert counters.bytes_in > 4 * 100
+    assert counters.bytes_out > 4 * 100
 
 
 @pytest.mark.parametrize("masquerade", [True, False])
