@@ -12,6 +12,7 @@ from nplb.config.document import ClusterSection, EdgeSection
 from nplb.config.sections import Sections
 from nplb.model.kernel import KernelOptions
 from nplb.model.plan import Timeouts
+from nplb.model.prefixes import PrefixFile
 from nplb.model.relay import RelayOptions
 from nplb.model.settings import (
     AdminSettings,
@@ -40,6 +41,9 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "max_connections_per_client": ("limits", "per_client"),
     "client_rate": ("limits", "per_client_rate"),
     "source_ranges": ("source_ranges",),
+    "source_ranges_file": ("source_ranges_file",),
+    "denied_ranges": ("denied_ranges",),
+    "denied_ranges_file": ("denied_ranges_file",),
     "send_proxy": ("send_proxy",),
     "proxy_tlvs": ("proxy_tlvs",),
     "accept_proxy_from": ("accept_proxy_from",),
@@ -127,7 +131,8 @@ def _laid_over(base: V, chain: Sequence[object], keys: Mapping[str, tuple[str, .
     for field, path in keys.items():
         given = [value for one in chain if (value := _given(one, path)) is not None]
         if given:
-            changes[field] = type(getattr(base, field))(given[0])
+            kind = type(getattr(base, field))
+            changes[field] = given[0] if isinstance(given[0], PrefixFile) else kind(given[0])
     return replace(base, **changes)
 
 

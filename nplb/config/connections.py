@@ -11,6 +11,7 @@ from nplb.config.fields import (
     Cidrs,
     Duration,
     Maybe,
+    PathText,
     ServiceName,
     SourceIps,
     off_or_duration,
@@ -192,6 +193,9 @@ class FrontendSection(Section):
     limits: Maybe[FrontendLimitsSection] = key(None, "Limits that differ.")
     no_backend: Maybe[NoBackendWord] = key(None, "Instead of the general `no_backend`.")
     source_ranges: Maybe[Cidrs] = key(None, "Instead of the general `source_ranges`.")
+    source_ranges_file: Maybe[PathText] = key(None, "Instead of the general `source_ranges_file`.")
+    denied_ranges: Maybe[Cidrs] = key(None, "Instead of the general `denied_ranges`.")
+    denied_ranges_file: Maybe[PathText] = key(None, "Instead of the general `denied_ranges_file`.")
     send_proxy: Maybe[SendProxyWord] = key(None, "Instead of the general `send_proxy`.")
     proxy_tlvs: Maybe[Bool] = key(None, "Instead of the general `proxy_tlvs`.")
     accept_proxy_from: Maybe[Cidrs] = key(None, "Instead of the general `accept_proxy_from`.")
@@ -234,6 +238,18 @@ class ConnectionKeys(Section):
         "The CIDRs of clients that are admitted, one or a list; others are reset. `off`: all are.",
         shown="off",
     )
+    source_ranges_file: Maybe[PathText] = key(
+        None,
+        "More of them from a file, one CIDR a line, with comments after #; relative to this file, "
+        "read again at each reload.",
+    )
+    denied_ranges: Cidrs = key(
+        (),
+        "The CIDRs of clients that are not admitted. Where both lists hold a client, the longer "
+        "prefix decides. `off`: none.",
+        shown="off",
+    )
+    denied_ranges_file: Maybe[PathText] = key(None, "More of them from a file.")
     send_proxy: SendProxyWord = key(
         OPTIONS.send_proxy,
         "The PROXY header that a node gets before a client's bytes, with the client's address. "

@@ -11,6 +11,7 @@ from nplb.config.checks import check_sections
 from nplb.config.document import EdgeSection
 from nplb.config.errors import ConfigProblem, InvalidConfiguration, spelled
 from nplb.config.planes import check_planes
+from nplb.config.prefixfiles import read_prefix_files
 from nplb.config.sections import key_paths, read_sections, section_paths
 from nplb.config.words import did_you_mean, shown
 from nplb.config.yaml import Document, Mark, Problem, compose
@@ -71,6 +72,7 @@ def load_configuration(
     reading.apply_overrides(overrides or {})
     base = place.absolute().parent
     sections = read_sections(reading.value, reading.report)
+    read_prefix_files(sections, reading.report, base)
     check_sections(sections, reading.report, reading.warn, base)
     settings = build_settings(sections, base, env)
     check_planes(settings, sections, reading.report)

@@ -10,6 +10,7 @@ settings   what the configuration means, with every default resolved
 verdict    what probing says
 plan       what should be served
 annotations what the annotations of Services ask for, and what of it is refused
+prefixes   a file's list of address prefixes
 relay      how a frontend treats its connections
 kernel     which plane serves a frontend, and what only the kernel plane can be told
 applied    what a plane made of a plan, and its counters

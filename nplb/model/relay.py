@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nplb.model.prefixes import PrefixFile
+
 
 class NoBackend(StrEnum):
     """What becomes of a client when no backend is active."""
@@ -44,6 +46,10 @@ class RelayOptions:
     client_rate                  new connections a second of one client address; as many as a
                                  second's worth may come at once
     source_ranges                CIDRs of the clients that are admitted; empty is all
+    denied_ranges                CIDRs of those that are not; the longer prefix decides
+    source_ranges_file,          more of each, from files
+    denied_ranges_file
+    service_ranges               CIDRs that the Service itself admits, of those above
     send_proxy, proxy_tlvs       with TLVs, version 2 names the service
     accept_proxy_from            CIDRs of proxies in front, which begin with a PROXY header
     source_addresses             the edge's addresses toward nodes, one for each client by hash
@@ -68,6 +74,10 @@ class RelayOptions:
     max_connections_per_client: int = 0
     client_rate: float = 0.0
     source_ranges: tuple[str, ...] = ()
+    denied_ranges: tuple[str, ...] = ()
+    source_ranges_file: PrefixFile | None = None
+    denied_ranges_file: PrefixFile | None = None
+    service_ranges: tuple[str, ...] = ()
     send_proxy: SendProxy = SendProxy.NONE
     proxy_tlvs: bool = False
     accept_proxy_from: tuple[str, ...] = ()

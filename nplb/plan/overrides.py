@@ -49,8 +49,8 @@ def service_options(options: RelayOptions, service: Service) -> RelayOptions:
     changes: dict[str, Any] = {}
     if service.affinity_seconds is not None and not options.affinity_seconds:
         changes["affinity_seconds"] = service.affinity_seconds
-    if service.source_ranges and not options.source_ranges:
-        changes["source_ranges"] = tuple(text.strip() for text in service.source_ranges)
+    if service.source_ranges and not (options.source_ranges or options.source_ranges_file):
+        changes["service_ranges"] = tuple(text.strip() for text in service.source_ranges)
     return replace(options, **changes) if changes else options
 
 

@@ -76,7 +76,9 @@ class _Schemas:
         if fields is None:
             assert dataclasses.is_dataclass(kind), f"{kind} has no schema"
             hints = typing.get_type_hints(kind)
-            fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+            fields = {
+                field.name: hints[field.name] for field in dataclasses.fields(kind) if field.repr
+            }
         return _object({name: self.of(one) for name, one in fields.items()}, told)
 
 

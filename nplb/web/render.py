@@ -2,8 +2,8 @@
 
 The rules, which are part of the API:
 
-- A dataclass is an object with its fields' names, in their order. Fields may be added in any
-  release; none is renamed or removed within v1.
+- A dataclass is an object with its fields' names, in their order, but for fields without a repr,
+  which are large. Fields may be added in any release; none is renamed or removed within v1.
 - An enum is its word. Times are epoch seconds, durations are in seconds, sizes in bytes.
 - A key is an object with its parts and `text`, the same text that logs and the terminal show:
   a service is `{"text": "prod/shop/web", "cluster", "namespace", "name"}`, a frontend
@@ -65,7 +65,7 @@ def _render_other(value: object) -> JSON:
         case PurePath():
             return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        _FIELDS[type(value)] = tuple(field.name for field in dataclasses.fields(value))
+        _FIELDS[type(value)] = tuple(f.name for f in dataclasses.fields(value) if f.repr)
         return render(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 

@@ -1,7 +1,9 @@
 """Who is turned away before a backend is chosen: rules of one frontend's guard chain."""
 
+import hashlib
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 
 from nplb.dataplane.kernel.names import Names, refusal_counter
 from nplb.dataplane.kernel.ruleset import Chain, ElementSet
@@ -11,7 +13,8 @@ from nplb.model.kernel import Refusal
 from nplb.model.keys import Protocol
 from nplb.model.plan import Frontend
 from nplb.model.reasons import EndReason
-from nplb.model.relay import NoBackend
+from nplb.model.relay import NoBackend, RelayOptions
+from nplb.policy.prefixes import admitted_sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,8 @@ class Guard:
     counters: tuple[str, ...]
 
 
+# So many ranges stand in the rule itself.
+_INLINE = 64
 # The reasons that the kernel can turn a client away for.
 REFUSALS = (
     EndReason.SOURCE_DENIED,
@@ -47,11 +52,15 @@ def render_guard(frontend: Frontend, names: Names, served: bool) -> Guard | None
         counters.append(counter)
         rules.append(f'{condition}counter name "{counter}" {_verdict(frontend, names)}')
 
-    if options.source_ranges:
-        ranges = _ranges(options.source_ranges, names.family)
-        admitted = f"{family.ip} saddr != {{ {', '.join(ranges)} }} " if ranges else ""
-        if "0.0.0.0/0" not in ranges and "::/0" not in ranges:
-            refuse(admitted, EndReason.SOURCE_DENIED)
+    sources = _sources(options, names.family)
+    if sources is not None:
+        if len(sources) <= _INLINE:
+            those = f"{{ {', '.join(sources)} }}"
+        else:  # a set of its own, which frontends with the same clients share
+            shared = _source_set(options, names.family)
+            sets.append(shared)
+            those = f"@{shared.name}"
+        refuse(f"{family.ip} saddr != {those} " if sources else "", EndReason.SOURCE_DENIED)
     if not served:
         # Where `unbind` is asked for, the packet goes on to the edge's own sockets: nobody
         # listens there.
@@ -107,15 +116,36 @@ def _verdict(frontend: Frontend, names: Names) -> str:
     return f"reject with {'icmp' if names.family == 4 else 'icmpv6'} port-unreachable"
 
 
-def _ranges(texts: tuple[str, ...], number: int) -> list[str]:
-    """The CIDRs of one family without overlaps, as nft wants them in one set."""
-    fours: list[IPv4Network] = []
-    sixes: list[IPv6Network] = []
-    for text in texts:
-        network = ip_network(text.strip(), strict=False)
-        if isinstance(network, IPv4Network):
-            fours.append(network)
-        else:
-            sixes.append(network)
-    found = collapse_addresses(fours) if number == 4 else collapse_addresses(sixes)
-    return [str(n.network_address) if n.prefixlen == n.max_prefixlen else str(n) for n in found]
+@lru_cache(maxsize=1024)
+def _sources(options: RelayOptions, family: int) -> tuple[str, ...] | None:
+    """The clients of one family that are admitted, as nft writes ranges; None for everybody."""
+    admitted = admitted_sources(options)
+    if admitted is None:
+        return None
+    kind = IPv4Address if family == 4 else IPv6Address
+    everybody = [(0, 2 ** kind(0).max_prefixlen - 1)]
+    ranges = list(admitted.ranges(family))
+    return None if ranges == everybody else tuple(_range(kind(a), kind(b)) for a, b in ranges)
+
+
+def _range(first: IPv4Address | IPv6Address, last: IPv4Address | IPv6Address) -> str:
+    """A range as nft lists it: an address, a prefix if it is one, or two addresses."""
+    size = int(last) - int(first) + 1
+    if size == 1:
+        return str(first)
+    if size & (size - 1) == 0 and int(first) % size == 0:
+        return f"{first}/{first.max_prefixlen - size.bit_length() + 1}"
+    return f"{first}-{last}"
+
+
+@lru_cache(maxsize=64)
+def _source_set(options: RelayOptions, family: int) -> ElementSet:
+    sources = _sources(options, family)
+    assert sources is not None
+    digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+    return ElementSet(
+        name=f"s{family}-{digest}",
+        key=FAMILY[family].type,
+        options=("flags interval",),
+        elements=dict.fromkeys(sources, ""),
+    )

@@ -140,6 +140,8 @@ def element_text(value: Any) -> str:
         return element_text(value["elem"]["val"])
     if "concat" in value:
         return " . ".join(str(part) for part in value["concat"])
+    if "range" in value:
+        return "-".join(str(end) for end in value["range"])
     if "prefix" in value:
         return f"{value['prefix']['addr']}/{value['prefix']['len']}"
     (word, target), *_ = value.items()

@@ -26,7 +26,13 @@ from nplb.dataplane.relay.counters import (
 from nplb.dataplane.relay.listeners import ListenFailedError, inode_of, open_listeners
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.rows import Rows
-from nplb.dataplane.relay.spec import Change, frontend_message, quick_changes, row_name
+from nplb.dataplane.relay.spec import (
+    Change,
+    frontend_message,
+    quick_changes,
+    row_name,
+    sources_name,
+)
 from nplb.dataplane.relay.traffic import (
     Ledger,
     RowMap,
@@ -44,6 +50,7 @@ from nplb.model.keys import Address, BackendKey, FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import Cause, EndReason
 from nplb.model.relay import NoBackend
+from nplb.policy.prefixes import admitted_sources
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +84,14 @@ class _Served:
     """One frontend as the workers know it. `backend_rows` are in the order of its backends,
     `listeners` has one socket per worker."""
 
-    __slots__ = ("backend_rows", "frontend", "listeners", "name", "row")
+    __slots__ = ("backend_rows", "frontend", "listeners", "name", "row", "sources")
 
     def __init__(self, frontend: Frontend, name: str, row: int) -> None:
         self.frontend = frontend
         self.name = name
         self.row = row
         self.backend_rows: list[int] = []
+        self.sources = ""
         self.listeners: dict[Address, list[socket.socket]] = {}
 
 
@@ -246,6 +254,8 @@ class RelayPlane:
             errors = await self._listen(wanted)
         else:
             await self._close_spare()
+        if any(worker.told_sources for worker in self._workers):
+            self._forget_sources()
         await self._commit()
         self._recycle_rows()
         return errors
@@ -294,8 +304,34 @@ class RelayPlane:
 
     def _tell(self, served: _Served, only: WorkerProcess | None = None) -> None:
         frame = encode(frontend_message(served.frontend, served.row, served.backend_rows))
+        served.sources = sources_name(served.frontend.relay)
         for worker in (only,) if only is not None else self._workers:
+            if served.sources and served.sources not in worker.told_sources:
+                self._send_sources(served, worker)
             worker.send(frame)
+
+    def _send_sources(self, served: _Served, worker: WorkerProcess) -> None:
+        """Hand a worker the clients that are admitted: once, for they may be many."""
+        sources = admitted_sources(served.frontend.relay)
+        assert sources is not None
+        data = sources.to_bytes()
+        memory = os.memfd_create("nplb-sources", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(memory, "wb", closefd=False) as file:
+                file.write(data)
+            message = {"op": "sources", "name": served.sources, "bytes": len(data)}
+            worker.send(message, memory)
+        finally:
+            os.close(memory)
+        worker.told_sources.add(served.sources)
+
+    def _forget_sources(self) -> None:
+        used = {served.sources for served in self._served.values()}
+        for worker in self._workers:
+            gone = worker.told_sources - used
+            if gone:
+                worker.send({"op": "forget_sources", "names": sorted(gone)})
+                worker.told_sources -= gone
 
     def _recycle_rows(self) -> None:
         live: list[array[int]] = []

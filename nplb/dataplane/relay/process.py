@@ -46,6 +46,7 @@ class WorkerProcess:
         self.ready = False
         self.exit_text = ""
         self.serial = 0
+        self.told_sources: set[str] = set()
         self.ended = asyncio.Event()
         self.applied: asyncio.Event | None = None
         self._workers = workers

@@ -1,5 +1,6 @@
 """What of a plan's frontend a worker is told, and what of a change."""
 
+import hashlib
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
@@ -8,6 +9,7 @@ from nplb.model.keys import BackendKey
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendState
 from nplb.model.relay import RelayOptions
+from nplb.policy.prefixes import admitted_sources
 
 Change = list[int | float]
 
@@ -15,9 +17,23 @@ Change = list[int | float]
 STATES = {BackendState.DOWN: 0, BackendState.ACTIVE: 1, BackendState.DRAINING: 2}
 
 
+# Workers are told of the set of addresses that these amount to.
+_RANGES = frozenset(
+    f"{of}_ranges{file}" for of in ("source", "denied", "service") for file in ("", "_file")
+)
+
+
 @lru_cache(maxsize=256)
 def _options(options: RelayOptions) -> dict[str, Any]:
-    return {field.name: getattr(options, field.name) for field in fields(options)}
+    told = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _RANGES}
+    return {**told, "sources": sources_name(options)}
+
+
+@lru_cache(maxsize=4096)
+def sources_name(options: RelayOptions) -> str:
+    """What workers know the clients that are admitted by; empty if everybody is."""
+    sources = admitted_sources(options)
+    return "" if sources is None else hashlib.sha256(sources.to_bytes()).hexdigest()[:16]
 
 
 def row_name(name: str, key: BackendKey) -> tuple[str, str, str, int]:

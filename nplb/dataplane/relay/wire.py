@@ -5,6 +5,8 @@ Descriptors travel with the first byte of the frame that needs them, so they are
 the frame is complete; a frame says how many it takes with "fds".
 
 To a worker:
+  sources    a set of addresses in memory (1 descriptor), which frontends name
+  forget_sources   sets that no frontend names any more
   frontend   one whole frontend, new or changed
   listen     a listening socket for it (1 descriptor)
   unlisten   one of its addresses listens no longer

@@ -12,6 +12,7 @@ from nplb.dataplane.kernel.nft import Nft
 from nplb.dataplane.kernel.plane import KernelPlane, delete_table
 from nplb.model.kernel import KernelOptions, Refusal
 from nplb.model.keys import Address, Protocol
+from nplb.model.prefixes import PrefixFile
 from nplb.model.reasons import BackendReason, BackendState, Balance, EndReason
 from nplb.model.relay import Leave, NoBackend, RelayOptions
 from tests.support.kernelplans import a_frontend, a_plan, with_state, without
@@ -178,6 +179,21 @@ async def test_source_ranges(world: Site, plane: KernelPlane) -> None:
         await asyncio.to_thread(dial, world.client, EDGE)
     traffic = await plane.read_counters()
     assert traffic.frontends[frontend.key].ends[EndReason.SOURCE_DENIED] == 1
+
+
+async def test_long_lists_of_clients(
+    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = tuple((4, (10 << 24) + 2 * n, 32) for n in range(3000))
+    file = PrefixFile(path="", digest="1", count=3000, prefixes=others)
+    frontend = a_frontend(relay=RelayOptions(denied_ranges_file=file))
+    await plane.apply(a_plan(frontend))
+    assert (await served(world, 1)).total() == 1
+    denied = RelayOptions(denied_ranges_file=file, denied_ranges=(world.client_ip,))
+    await plane.apply(a_plan(replace(frontend, relay=denied)))
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(dial, world.client, EDGE)
+    assert "damaged" not in caplog.text  # what nft lists is what was written
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 
 from nplb.dataplane.relay.counters import ACCESS_DROPPED
 from nplb.model.plan import Frontend
+from nplb.model.prefixes import PrefixFile
 from nplb.model.reasons import BackendState, Balance, EndReason
 from nplb.model.relay import Leave, NoBackend, RelayOptions
 from tests.support.addresses import refusing
@@ -177,6 +180,30 @@ async def test_source_ranges() -> None:
         await refused(frontend, "127.0.9.77")
         await eventually(lambda: frontend_count(plane, frontend).active == 0, "all have ended")
         assert frontend_count(plane, frontend).ends[EndReason.SOURCE_DENIED] == 1
+
+
+async def test_long_lists_reach_every_worker_and_change_with_the_plan() -> None:
+    def listed(last: int) -> PrefixFile:
+        denied = ((4, (127 << 24) + (8 << 8) + last, 32),)
+        others = tuple((4, (10 << 24) + 2 * n, 32) for n in range(20_000))
+        return PrefixFile(path="", digest=str(last), count=20_001, prefixes=denied + others)
+
+    async with running_plane(workers=2) as plane, serving(saying("a")) as backend:
+        address, key = free_address(), frontend_key()
+        for generation, (denied, admitted) in enumerate(((1, 2), (2, 1)), 1):
+            options = RelayOptions(denied_ranges_file=listed(denied))
+            frontend = make_frontend(address, [make_backend(key, "n", backend)], relay=options)
+            await applied(plane, frontend, generation=generation)
+            for _ in range(8):
+                assert await greeting(frontend, f"127.0.8.{admitted}") == "a"
+                await refused(frontend, f"127.0.8.{denied}")
+        # A worker that comes later is told too.
+        worker = plane.traffic().workers[0]
+        os.kill(worker.pid, signal.SIGKILL)
+        await eventually(lambda: plane.traffic().workers[0].restarts == 1, "it is back")
+        await eventually(lambda: plane.traffic().workers[0].generation == 2, "it has the plan")
+        for _ in range(8):
+            await refused(frontend, "127.0.8.2")
 
 
 async def test_unbind_makes_the_port_refuse_until_a_backend_rises() -> None:

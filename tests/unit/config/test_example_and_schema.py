@@ -52,7 +52,8 @@ def test_the_example_is_valid_and_shows_the_defaults() -> None:
     admin = replace(settings.admin, hosts=(), token_file=None, read_token_file=None, tls=None)
     settings = replace(settings, clusters=(), frontends=(), state_dir=None, workers=1, zone="")
     log = replace(settings.log, access_file=None)
-    settings = replace(settings, admin=admin, log=log)
+    relay = replace(settings.relay, source_ranges_file=None, denied_ranges_file=None)
+    settings = replace(settings, admin=admin, log=log, relay=relay)
     assert settings == Settings(clusters=())
 
 

@@ -7,7 +7,7 @@ from nplb.dataplane.relay.worker.affinity import ENTRIES, FILE_BYTES, PROBES, Af
 
 
 def test_connections_of_a_client_are_counted_and_forgotten() -> None:
-    admission = Admission([], 2, 0.0)
+    admission = Admission(None, 2, 0.0)
     assert [admission.take("a") for _ in range(3)] == [True, True, False]
     assert admission.take("b")
     admission.give("a")
@@ -19,7 +19,7 @@ def test_connections_of_a_client_are_counted_and_forgotten() -> None:
 
 
 def test_a_rate_lets_a_seconds_worth_come_at_once() -> None:
-    admission = Admission([], 0, 3.0)
+    admission = Admission(None, 0, 3.0)
     assert [admission.admits_rate("a", 100.0) for _ in range(4)] == [True, True, True, False]
     assert admission.admits_rate("b", 100.0)
     assert not admission.admits_rate("a", 100.2)
@@ -28,14 +28,14 @@ def test_a_rate_lets_a_seconds_worth_come_at_once() -> None:
 
 
 def test_a_rate_below_one_a_second_still_admits_the_first() -> None:
-    admission = Admission([], 0, 0.5)
+    admission = Admission(None, 0, 0.5)
     assert admission.admits_rate("a", 100.0)
     assert not admission.admits_rate("a", 101.0)
     assert admission.admits_rate("a", 102.1)
 
 
 def test_buckets_of_clients_that_went_are_forgotten() -> None:
-    admission = Admission([], 0, 1.0)
+    admission = Admission(None, 0, 1.0)
     for number in range(30_000):
         admission.admits_rate(str(number), number * 0.01)
     assert len(admission.rates) <= 20_002

@@ -332,7 +332,7 @@ def test_what_the_service_asks_for_holds_unless_the_file_says_otherwise() -> Non
     snapshot = a_snapshot([service], [a_node(1)])
     (frontend,) = plan_of(snapshot).frontends
     assert frontend.relay.affinity_seconds == 600
-    assert frontend.relay.source_ranges == ("10.0.0.0/8", "192.0.2.0/24")
+    assert frontend.relay.service_ranges == ("10.0.0.0/8", "192.0.2.0/24")
     options = RelayOptions(affinity_seconds=5, source_ranges=("127.0.0.0/8",))
     (frontend,) = plan_of(snapshot, settings=replace(SETTINGS, relay=options)).frontends
     assert frontend.relay == options

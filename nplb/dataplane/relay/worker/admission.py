@@ -1,6 +1,8 @@
 """Which clients a frontend takes: by address, by number, by rate."""
 
-from nplb.policy.ranges import Ranges
+from _socket import AF_INET, AF_INET6, inet_pton
+
+from nplb.policy.addressset import AddressSet
 
 MAX_RATES = 20_000
 
@@ -10,8 +12,8 @@ class Admission:
 
     __slots__ = ("burst", "clients", "max_per_client", "rate", "rates", "sources")
 
-    def __init__(self, source_ranges: list[str], max_per_client: int, rate: float) -> None:
-        self.sources = Ranges(source_ranges)
+    def __init__(self, sources: AddressSet | None, max_per_client: int, rate: float) -> None:
+        self.sources = sources
         self.max_per_client = max_per_client
         self.rate = rate
         self.burst = max(rate, 1.0)
@@ -19,8 +21,11 @@ class Admission:
         self.rates: dict[str, tuple[float, float]] = {}
 
     def admits_source(self, ip: str) -> bool:
-        """Whether the source ranges have this address."""
-        return not self.sources or ip in self.sources
+        """Whether the sources that are admitted have this address."""
+        if self.sources is None:
+            return True
+        packed = inet_pton(AF_INET6, ip.partition("%")[0]) if ":" in ip else inet_pton(AF_INET, ip)
+        return self.sources.admits(packed)
 
     def take(self, ip: str) -> bool:
         """Count one more connection of this client, unless it has as many as it may."""

@@ -7,7 +7,7 @@ until they end or `orphan_seconds` have passed, and exits.
 from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET, socket
 from collections import deque
 from collections.abc import Callable
-from os import write
+from os import close, pread, write
 from select import EPOLLIN, EPOLLOUT
 from struct import iter_unpack
 from time import gmtime, monotonic, strftime
@@ -50,6 +50,8 @@ class Channel:
         self._reported: dict[Backend, float] = {}
         self._orphan_deadline: float | None = None
         self._ops: dict[str, Callable[[dict[str, Any]], None]] = {
+            "sources": self._sources,
+            "forget_sources": self._forget_sources,
             "frontend": self._frontend,
             "listen": self._listen,
             "unlisten": self._unlisten,
@@ -130,6 +132,23 @@ class Channel:
             OSError,
         ) as error:
             self.log("error", "control", f"cannot do {message['op']!r}: {error!r}")
+
+    def _sources(self, message: dict[str, Any]) -> None:
+        """A set of addresses that frontends refer to by its name."""
+        fd = self._descriptors.popleft()
+        try:
+            data = pread(fd, int(message["bytes"]), 0)
+        finally:
+            close(fd)
+        if len(data) != message["bytes"]:
+            raise ValueError(f"{len(data)} bytes of {message['bytes']} came")
+        from nplb.policy.addressset import AddressSet  # rarely needed
+
+        self.worker.sources[str(message["name"])] = AddressSet.from_bytes(data)
+
+    def _forget_sources(self, message: dict[str, Any]) -> None:
+        for name in message["names"]:
+            self.worker.sources.pop(name, None)
 
     def _frontend(self, message: dict[str, Any]) -> None:
         frontends = self.worker.frontends

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.admission import Admission
     from nplb.dataplane.relay.worker.connection import Connection
     from nplb.dataplane.relay.worker.listener import Listener
+    from nplb.policy.addressset import AddressSet
     from nplb.policy.ranges import Ranges
 
 # A backend that failed a connect is passed over this long, doubled up to the limit with each
@@ -111,6 +112,7 @@ class Frontend:
     __slots__ = (
         "access_log",
         "admission",
+        "admitted",
         "affinity_salt",
         "affinity_seconds",
         "attempts",
@@ -173,6 +175,7 @@ class Frontend:
         self.shunned: list[Backend] = []
         self.rebuild_at = NEVER
         self.admission: Admission | None = None
+        self.admitted: AddressSet | None = None
         self.trusted: Ranges | None = None
         self.guarded = False
         self.sources: dict[int, list[str]] = {}
@@ -185,6 +188,8 @@ class Frontend:
         Errors: KeyError, TypeError or ValueError for one that makes no sense, and then
         nothing has changed.
         """
+        sources = spec["relay"]["sources"]
+        self.admitted = self.worker.sources[sources] if sources else None
         self.name = str(spec["name"])
         if self.spec is None and self.epoch:
             self._take(spec)
@@ -241,14 +246,13 @@ class Frontend:
 
     def _take_options(self, options: dict[str, Any]) -> None:
         worker = self.worker
-        ranges = [str(cidr) for cidr in options["source_ranges"]]
         per_client = worker.share(int(options["max_connections_per_client"]))
         rate = float(options["client_rate"]) / worker.workers
         admission: Admission | None = None
-        if ranges or per_client or rate:
+        if self.admitted is not None or per_client or rate:
             from nplb.dataplane.relay.worker import admission as rules  # slow, rarely needed
 
-            admission = rules.Admission(ranges, per_client, rate)
+            admission = rules.Admission(self.admitted, per_client, rate)
             if self.admission is not None:  # who is here, stays known
                 admission.clients, admission.rates = self.admission.clients, self.admission.rates
         trusted = None
@@ -256,14 +260,14 @@ class Frontend:
             from nplb.policy.ranges import Ranges  # slow to import, and rarely needed
 
             trusted = Ranges(str(cidr) for cidr in options["accept_proxy_from"])
-        sources: dict[int, list[str]] = {}
+        origins: dict[int, list[str]] = {}
         for ip in options["source_addresses"]:
             family = AF_INET6 if ":" in ip else AF_INET
             inet_pton(family, ip)
-            sources.setdefault(family, []).append(ip)
+            origins.setdefault(family, []).append(ip)
         self.admission = admission
         self.trusted = trusted
-        self.sources = sources
+        self.sources = origins
         self.max_connections = worker.share(int(options["max_connections"]))
         self.max_queue = worker.share(int(options["max_queue"]))
         self.queue_seconds = float(options["queue_seconds"])

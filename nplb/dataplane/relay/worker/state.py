@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.accesslog import AccessLog
     from nplb.dataplane.relay.worker.affinity import AffinityTable
     from nplb.dataplane.relay.worker.frontend import Backend, Frontend
+    from nplb.policy.addressset import AddressSet
 
 
 class Worker:
@@ -34,6 +35,7 @@ class Worker:
         "open",
         "pipes",
         "report_failure",
+        "sources",
         "stream_type",
         "workers",
     )
@@ -60,6 +62,7 @@ class Worker:
         self.fixed_fds = 16
         self.pipes = PipePool()
         self.frontends: dict[int, Frontend] = {}
+        self.sources: dict[str, AddressSet] = {}
         self.open = 0
         self.max_connections = 0
         self.draw = draw
