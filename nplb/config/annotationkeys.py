@@ -11,7 +11,17 @@ from nplb.config.keys import section_of
 EDGE_PORT: Final = "edge-port"
 
 # Keys of an entry that say something of this host, and not of the Service.
-_HOSTS_OWN: Final = frozenset({"service", "listen", "plane", "kernel", "source_addresses"})
+_HOSTS_OWN: Final = frozenset(
+    {
+        "service",
+        "listen",
+        "plane",
+        "kernel",
+        "source_addresses",
+        "source_ranges_file",
+        "denied_ranges_file",
+    }
+)
 Path = tuple[str, ...]
 
 

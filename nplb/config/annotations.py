@@ -28,6 +28,8 @@ from nplb.model.refusal import PREFIX
 from nplb.model.settings import FrontendSettings, Settings
 from nplb.policy.kernel import unsupported_balance, unsupported_options
 
+# Whom the file admits in general, no Service admits otherwise.
+_CLIENTS: Final = frozenset({"source-ranges", "denied-ranges"})
 # What a Node may be annotated with, which is no business of a Service.
 _OF_NODES: Final = frozenset({"weight"})
 
@@ -110,6 +112,8 @@ class AnnotationReader:
     def _forbids(self, name: str) -> str | None:
         """Why an annotation of this name is not honoured whatever it says."""
         if name in self._allowed:
+            if name in _CLIENTS and self._settings.relay.limits_sources:
+                return "the edge's configuration says which clients are admitted, in general"
             return None
         if name in NAMES:
             allowed = ", ".join(self._settings.annotations.allow) or "nothing"

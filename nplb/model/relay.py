@@ -31,6 +31,10 @@ class SendProxy(StrEnum):
     V2 = "v2"
 
 
+SOURCE_FIELDS = ("source_ranges", "denied_ranges", "source_ranges_file", "denied_ranges_file")
+"""The options that together say which clients are admitted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
     """One frontend's options. Times in seconds, 0 for never; limits in connections, 0 for any.
@@ -91,3 +95,8 @@ class RelayOptions:
     keepalive_seconds: int = 120
     user_timeout_seconds: float = 20.0
     access_log: bool = False
+
+    @property
+    def limits_sources(self) -> bool:
+        """Whether the configuration, not the Service alone, says which clients are admitted."""
+        return any(getattr(self, name) for name in SOURCE_FIELDS)

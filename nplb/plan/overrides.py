@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from nplb.model.cluster import Service, ServicePort
-from nplb.model.relay import RelayOptions
+from nplb.model.relay import SOURCE_FIELDS, RelayOptions
 from nplb.model.settings import FrontendSettings
 
 _GROUPS = ("timeouts", "relay", "kernel")
@@ -38,7 +38,11 @@ def _laid_over(entry: FrontendSettings, wish: FrontendSettings) -> FrontendSetti
     for name in _GROUPS:
         base, group = getattr(wish, name), getattr(entry, name)
         if base is not None and group is not None:
-            own = {f.name: getattr(group, f.name) for f in fields(group) if f.name in entry.given}
+            given = entry.given
+            if not given.isdisjoint(SOURCE_FIELDS):
+                # Of two lists the longer prefix decides, so a Service must not add one.
+                given = given.union(SOURCE_FIELDS)
+            own = {f.name: getattr(group, f.name) for f in fields(group) if f.name in given}
             changes[name] = replace(base, **own)
     return replace(entry, **changes)
 

@@ -156,3 +156,16 @@ def test_whatever_stands_there_is_read_or_refused(texts: dict[str, str]) -> None
     again = reader.read(TWO, good)
     assert not again.refused
     assert again.wish == reading.wish
+
+
+def test_whom_the_file_admits_in_general_no_service_admits_otherwise() -> None:
+    texts = {"source-ranges": "192.0.2.7/32", "denied-ranges": "off", "balance": "first"}
+    assert not a_reader().read(WEB, texts).refused
+    denying = a_reader(relay=RelayOptions(denied_ranges=("192.0.2.0/24",)))
+    reading = denying.read(WEB, texts)
+    assert set(reading.refused) == {"source-ranges", "denied-ranges"}
+    assert "says which clients are admitted, in general" in reading.refused["source-ranges"]
+
+
+def test_no_annotation_names_a_file_of_the_edge() -> None:
+    assert not [name for name in NAMES if "file" in name]

@@ -119,3 +119,21 @@ def test_file_then_annotation_then_default_field_by_field() -> None:
     assert new.timeouts == Timeouts(idle=60.0, connect=1.0)
     assert new.relay == RelayOptions(drain_seconds=1.0, on_leave=Leave.CLOSE)
     assert (old.balance, old.relay) == (SETTINGS.balance, SETTINGS.relay)
+
+
+def test_whom_the_file_turns_away_no_annotation_lets_in() -> None:
+    file = FrontendSettings(
+        service="default/new",
+        relay=RelayOptions(denied_ranges=("192.0.2.0/24",)),
+        given=frozenset({"denied_ranges"}),
+    )
+    wish = FrontendSettings(
+        service="default/new",
+        relay=RelayOptions(source_ranges=("192.0.2.7/32",)),  # the longer prefix would decide
+        given=frozenset({"source_ranges"}),
+    )
+    made = plan(
+        Wishes(by_service={NEW.key: Wish(options=wish)}),
+        settings=replace(SETTINGS, frontends=(file,)),
+    )
+    assert made.frontends[0].relay == RelayOptions(denied_ranges=("192.0.2.0/24",))
