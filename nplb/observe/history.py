@@ -1,11 +1,13 @@
 """The last hour, kept by nplb itself: a few series in all and per frontend, in rings.
 
 Memory is bounded: 720 points of five numbers are 14 kB a frontend, and only frontends that
-carry traffic have a ring, `max_frontends` of them at most. A restart starts anew: who needs
-more keeps it in Prometheus.
+carry traffic have a ring, `max_frontends` of them at most; so do the reasons for which
+connections ended, for all frontends together. A restart starts anew: who needs more keeps it in
+Prometheus.
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -74,6 +76,15 @@ def rates(before: Totals, after: Totals, seconds: float) -> tuple[float, ...]:
     )
 
 
+def ends_of(traffic: Traffic) -> Counter[EndReason]:
+    """How many connections have ended, by reason, over all frontends."""
+    found: Counter[EndReason] = Counter()
+    for counters in traffic.frontends.values():
+        if counters.ends:
+            found.update(counters.ends)
+    return found
+
+
 class _Ring:
     """POINTS samples of each series; before the first there is nothing (NaN)."""
 
@@ -94,6 +105,8 @@ class History:
         self._count = 0
         self._all: _Ring | None = None
         self._rings: dict[FrontendKey, _Ring] = {}
+        self._ends: dict[EndReason, array[float]] = {}
+        self._ended: Counter[EndReason] = Counter()
 
     def observe(self, now: float, traffic: Traffic) -> None:
         """Take one sample. `now` is epoch seconds; one that goes backwards is left out."""
@@ -118,6 +131,7 @@ class History:
                 )
             _put(ring, slot, totals([counters]), seconds)
         self._forget(slot, traffic.frontends)
+        self._observe_ends(slot, ends_of(traffic), seconds)
 
     def read(self, key: FrontendKey | None = None) -> Mapping[str, list[float | None]] | None:
         """The series, oldest first, with `at`; of one frontend, or of all. None if there is
@@ -125,12 +139,32 @@ class History:
         ring = self._all if key is None else self._rings.get(key)
         if ring is None:
             return None
-        count = min(self._count, POINTS)
-        order = [(self._count - count + n) % POINTS for n in range(count)]
-        found: dict[str, list[float | None]] = {"at": [self._times[n] for n in order]}
+        found: dict[str, list[float | None]] = {"at": [self._times[n] for n in self._order()]}
         for name, values in zip(SERIES, ring.values, strict=True):
-            found[name] = [_shown(values[n]) for n in order]
+            found[name] = [_shown(values[n]) for n in self._order()]
         return found
+
+    def read_ends(self) -> Mapping[EndReason, list[float | None]]:
+        """Per second, how many connections ended for each reason that there was, over all
+        frontends: as many points as `read` has."""
+        return {
+            reason: [_shown(values[n]) for n in self._order()]
+            for reason, values in sorted(self._ends.items())
+        }
+
+    def _order(self) -> list[int]:
+        """The slots in use, the oldest first."""
+        count = min(self._count, POINTS)
+        return [(self._count - count + n) % POINTS for n in range(count)]
+
+    def _observe_ends(self, slot: int, ended: Counter[EndReason], seconds: float) -> None:
+        for reason in ended:
+            if reason not in self._ends:
+                self._ends[reason] = array("f", [0.0]) * POINTS
+        for reason, values in self._ends.items():
+            more = max(ended[reason] - self._ended[reason], 0)
+            values[slot] = more / seconds if seconds > 0 else 0.0
+        self._ended = ended
 
     def _forget(self, slot: int, present: Mapping[FrontendKey, FrontendCounters]) -> None:
         """Drop what has been away for as long as a ring is."""

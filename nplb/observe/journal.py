@@ -83,17 +83,19 @@ class Journal:
         self,
         sequence: int = 0,
         *,
+        before: int | None = None,
         kinds: Collection[DecisionKind] = (),
         service: str = "",
         node: str = "",
         cluster: str = "",
         limit: int | None = None,
     ) -> tuple[Decision, ...]:
-        """The entries numbered above `sequence`, oldest first; with `limit`, the newest of
-        them. Filters that are empty admit everything."""
+        """The entries numbered above `sequence` and below `before`, oldest first; with `limit`,
+        the newest of them. Filters that are empty admit everything."""
         found: list[Decision] = []
+        skip = 0 if before is None else max(self.last - before + 1, 0)
         # From the new end: a reader mostly wants the few that came last.
-        for entry in islice(reversed(self._entries), max(self.last - sequence, 0)):
+        for entry in islice(reversed(self._entries), skip, max(self.last - sequence, 0)):
             if limit is not None and len(found) >= limit:
                 break
             if (

@@ -18,6 +18,7 @@ details    one frontend, one node, one cluster's ports
 changes    drains by hand, and manifests to be checked
 portcheck  answers to a manifest as JSON
 board      a status in the compact form that the dashboard draws
+overview   what of it the first page shows
 stream     boards and decisions as server-sent events
 static     the dashboard's files
 openapi    the API's description, read off the model's types

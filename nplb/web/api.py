@@ -56,15 +56,17 @@ class Api:
         return await self._json(request, partial(render_status, self._status()))
 
     async def decisions(self, request: web.Request) -> web.Response:
-        """The journal: `since` (a sequence number), `kind` (may be repeated), `service`
-        (`cluster/namespace/name`), `node`, `cluster`, `limit`."""
+        """The journal: `since` and `before` (sequence numbers), `kind` (may be repeated),
+        `service` (`cluster/namespace/name`), `node`, `cluster`, `limit`."""
         query = request.query
         since = _number(request, "since", 0, most=2**63)
+        before = _number(request, "before", 0, most=2**63)
         limit = _number(request, "limit", MAX_DECISIONS, least=1, most=MAX_DECISIONS)
         kinds = [_kind(word) for text in query.getall("kind", []) for word in text.split(",")]
         journal = self._book()
         found = journal.since(
             since,
+            before=before or None,
             kinds=frozenset(kinds),
             service=query.get("service", ""),
             node=query.get("node", ""),
@@ -99,8 +101,8 @@ class Api:
         return await self._json(request, page)
 
     async def history(self, request: web.Request) -> web.Response:
-        """The last hour: of all frontends, or of the one that `frontend` names. One without
-        traffic so far has empty series."""
+        """The last hour: of all frontends, also by reason of end, or of the one that `frontend`
+        names. One without traffic so far has empty series."""
         text = request.query.get("frontend")
         key = None
         if text is not None:
@@ -109,7 +111,9 @@ class Api:
                 return _missing("frontend", text)
             key = frontend.key
         series = self._history.read(key) or {name: [] for name in ("at", *SERIES)}
-        return await self._json(request, lambda: {"step_seconds": STEP_SECONDS, **series})
+        ends = self._history.read_ends() if key is None else {}
+        page = {"step_seconds": STEP_SECONDS, **series, "ends": render(ends)}
+        return await self._json(request, lambda: page)
 
     async def openapi(self, request: web.Request) -> web.Response:
         """All of this as an OpenAPI document."""

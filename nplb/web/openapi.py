@@ -155,6 +155,7 @@ def openapi() -> JSON:
     decision = schemas.of(Decision)
     decisions = {"type": "array", "items": decision}
     number = {"type": ["number", "null"]}
+    series = {"type": "array", "items": number}
     bad = {"400": _answer("a parameter is wrong", _ERROR)}
     missing = {"404": _answer("there is no such thing in the plan", _ERROR)}
     paths = {
@@ -182,6 +183,7 @@ def openapi() -> JSON:
             | bad,
             [
                 _query("since", "only those numbered above", {"type": "integer", "minimum": 0}),
+                _query("before", "only those numbered below", {"type": "integer", "minimum": 0}),
                 _query(
                     "limit",
                     "the newest so many",
@@ -272,7 +274,9 @@ def openapi() -> JSON:
                     "series of equal length, oldest first",
                     _object(
                         {"step_seconds": {"type": "number"}}
-                        | {name: {"type": "array", "items": number} for name in ("at", *SERIES)}
+                        | dict.fromkeys(("at", *SERIES), series)
+                        | {"ends": {"type": "object", "additionalProperties": series}},
+                        "`ends` has connections a second by the reason of their end, over all.",
                     ),
                 )
             }

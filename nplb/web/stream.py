@@ -1,15 +1,16 @@
 """/api/v1/events: what the dashboard draws, as server-sent events.
 
-One board is drawn per tick for everybody, in a thread, and only while somebody watches. Who
-watches holds one message at most: one that comes too late for it is replaced by a full board
-once the client reads again, so a slow client costs one message of memory and misses detail,
-not state.
+One board is drawn per tick for everybody, in a thread, and only while somebody watches; a
+decision brings the next tick forward, so that what has changed is seen at once. Who watches
+holds one message at most: one that comes too late for it is replaced by a full board once the
+client reads again, so a slow client costs one message of memory and misses detail, not state.
 
 Events: `full` (a whole board), `change` (what is different from the event before), `decisions`
 (new entries of the journal). Each is one JSON document; see `web.board`.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -24,6 +25,8 @@ from nplb.web.render import JSON, render, to_bytes
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+HASTE_SECONDS = 0.2
+"""From one board to the next at least, also when there are decisions."""
 MAX_CLIENTS = 64
 MAX_DECISIONS = 200
 """New entries in one tick; of more, the newest."""
@@ -124,9 +127,19 @@ class Stream:
                 # The page shows that it is stale; the balancer goes on.
                 log.exception("drawing the dashboard's board failed")
             took = loop.time() - began
-            # A board that is heavy to draw is drawn more seldom.
-            await asyncio.sleep(max(TICK_SECONDS - took, took * 2))
+            # A board that is heavy to draw is drawn more seldom, and in no haste.
+            await self._pause(max(HASTE_SECONDS, took * 6), max(TICK_SECONDS - took, took * 2))
         self._board = self._full = None
+
+    async def _pause(self, least: float, most: float) -> None:
+        """Wait for the next decision, but no less and no longer than this."""
+        if self._journal is None or least >= most:
+            await asyncio.sleep(most)
+            return
+        await asyncio.sleep(least)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most - least), self._journal.reader(self._position) as news:
+                await news.next(limit=1)
 
     async def _draw(self) -> None:
         before, status = self._board, self._status()

@@ -143,6 +143,8 @@ async def test_decisions() -> None:
             ("kind=backend_down,backend_joined&limit=2", [7, 8]),
             ("node=n0", [4, 7]),
             ("since=99", []),
+            ("before=6", [4, 5]),
+            ("before=7&limit=1", [6]),
         ):
             document = await admin.json(f"/api/v1/decisions?{query}")
             assert [d["sequence"] for d in document["decisions"]] == expected, query

@@ -42,6 +42,20 @@ def test_counters_become_rates() -> None:
     assert total["accepted"] == [0.0, 12.0]
 
 
+def test_ends_are_kept_by_their_reason() -> None:
+    history = History()
+    history.observe(1000.0, traffic(web=100, api=0))
+    history.observe(1005.0, traffic(web=150, api=10))
+    history.observe(1010.0, traffic(web=150, api=10))
+    assert history.read_ends() == {
+        EndReason.CLIENT_CLOSED: [0.0, 12.0, 0.0],
+        EndReason.CONNECT_TIMEOUT: [0.0, 1.2, 0.0],
+    }
+    # A frontend that leaves takes its counts along, which is no end.
+    history.observe(1015.0, traffic(api=11))
+    assert history.read_ends()[EndReason.CLIENT_CLOSED][-1] == 0.0
+
+
 def test_it_holds_an_hour_and_no_more() -> None:
     history = History()
     for n in range(POINTS + 50):
