@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nplb.demo.show import free_network, free_port
+from nplb.demo.show import free_network, hold_free_port
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.model.errors import NplbError
 from nplb.model.keys import Address
@@ -21,13 +21,18 @@ RECOVERY_SECONDS = 60.0
 
 async def main(minutes: float, faults: list[Fault], directory: Path) -> int:
     """Play faults in turn, at least each once, until so many minutes are over."""
+    with hold_free_port() as held:
+        return await _run(minutes, faults, directory, held.getsockname()[1])
+
+
+async def _run(minutes: float, faults: list[Fault], directory: Path, admin_port: int) -> int:
     network = free_network()
     stage = Stage(
         directory=directory,
         nodes=3,
         network=network,
         edge=f"{network.rpartition('.')[0]}.200",
-        admin=Address("127.0.0.1", free_port()),
+        admin=Address("127.0.0.1", admin_port),
     )
     end = time.monotonic() + minutes * 60
     records: list[Record] = []
