@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,20 @@ async def names(frontend: Frontend, count: int) -> list[str]:
         found.append(client.name)
         await client.close()
     return found
+
+
+def process_status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+async def test_workers_have_no_rights_whoever_starts_them() -> None:
+    async with running_plane() as plane:
+        (worker,) = plane.traffic().workers
+        status = process_status(worker.pid)
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+            assert int(status[kind], 16) == 0, kind
+        assert status["NoNewPrivs"] == "1"
 
 
 async def test_backends_join_drain_and_leave_while_connections_live_on() -> None:

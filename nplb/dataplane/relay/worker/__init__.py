@@ -16,6 +16,7 @@ admission   which clients a frontend takes
 affinity    which backend a client came to last
 drain       the connections of a backend that leaves
 accesslog   a line for each connection that ended
+rights      takes from the process what it does not need
 state       what all of them share
 channel     what comes from control, and what goes there
 main        puts these together

@@ -17,6 +17,7 @@ from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
 from nplb.dataplane.relay.worker.affinity import AffinityTable
 from nplb.dataplane.relay.worker.channel import Channel
 from nplb.dataplane.relay.worker.loop import Loop
+from nplb.dataplane.relay.worker.rights import drop_rights
 from nplb.dataplane.relay.worker.state import Worker
 
 
@@ -33,6 +34,8 @@ def main(argument: str) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = min(int(options["fd_limit"]) or hard, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+    drop_rights()
 
     counters = _map(int(options["counters"]), FILE_BYTES)
     affinity = AffinityTable(_map(int(options["affinity"]), AFFINITY_BYTES))
