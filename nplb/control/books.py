@@ -8,7 +8,7 @@ from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import PortRange, parse_port_range
 from nplb.model.applied import Applied
-from nplb.model.cluster import Snapshot
+from nplb.model.cluster import Snapshot, SourceStatus
 from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.keys import Address, FrontendKey
 from nplb.model.ledger import EdgeLedgerView, EdgePortView, HostPortView, LedgerView
@@ -46,10 +46,12 @@ class Books:
         plan: Plan,
         applied: Applied,
         now: float,
+        sources: Mapping[str, SourceStatus],
     ) -> tuple[Finding, ...]:
         """Take in the result of a pass. Returns every finding that there is now."""
         self.ledgers = tuple(self._clusters(settings, snapshots, now))
         found = [finding for view in self.ledgers for finding in view.findings]
+        found += [f for _, status in sorted(sources.items()) for f in _objects(status, now)]
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
         found += [_refused(refusal, now) for refusal in plan.refusals]
         if all(cluster.name in snapshots for cluster in settings.clusters):
@@ -117,6 +119,35 @@ class Books:
         found = dict(strangers(wanted, self._others, self._own_pids()))
         unknown = {a: HostPortView(address=a.ip, port=a.port) for a in wanted if a not in found}
         return in_use_findings(wanted, sorted({**found, **unknown}.items()), now)
+
+
+def _objects(status: SourceStatus, now: float) -> Iterator[Finding]:
+    """Objects that the source left out, whole or in part. Texts begin with the object's name or
+    its place in a file, which is the subject; two of one object are one finding."""
+    texts: dict[str, list[str]] = {}
+    for warning in status.warnings:
+        subject = warning.partition(": ")[0] if ": " in warning else status.cluster
+        texts.setdefault(subject, []).append(warning)
+    for subject, several in texts.items():
+        yield Finding(
+            kind=FindingKind.OBJECT_REFUSED,
+            severity=Severity.WARNING,
+            cluster=status.cluster,
+            subject=subject,
+            text="; ".join(several),
+            remedy="",
+            since=now,
+        )
+    if status.passed_over:
+        yield Finding(
+            kind=FindingKind.OBJECTS_PASSED_OVER,
+            severity=Severity.INFO,
+            cluster=status.cluster,
+            subject=status.cluster,
+            text=status.passed_over,
+            remedy="nplb reads Services, Nodes and EndpointSlices",
+            since=now,
+        )
 
 
 def _weights(snapshot: Snapshot, now: float) -> Iterator[Finding]:

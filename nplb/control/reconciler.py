@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nplb.control.annotations import AnnotationBook
 from nplb.control.books import Books
@@ -12,7 +12,7 @@ from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.dataplane import Plane
 from nplb.model.applied import Applied
-from nplb.model.cluster import SourceState
+from nplb.model.cluster import SourceState, SourceStatus
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.drain import ManualDrain
 from nplb.model.plan import Plan
@@ -26,6 +26,15 @@ log = logging.getLogger(__name__)
 MIN_INTERVAL_SECONDS = 0.02  # gathers a burst of changes into one pass
 MAX_INTERVAL_SECONDS = 30.0  # a whole pass now and then repairs damage from outside
 RETRY_SECONDS = 1.0  # after a pass that failed
+ERROR_INTERVAL_SECONDS = 60.0  # between different errors of one outage
+
+
+class _SourceNote(NamedTuple):
+    """What was told of a source last, and when; never yet is minus infinity."""
+
+    state: SourceState
+    error: str
+    told_at: float
 
 
 class Prober(Protocol):
@@ -67,7 +76,7 @@ class Reconciler:
         self.loop_at = now()
         self.last_error = ""
         self._drains: tuple[ManualDrain, ...] = inputs.drains.get()
-        self._source_states: dict[str, SourceState] = {}
+        self._source_notes: dict[str, _SourceNote] = {}
         self._annotations = AnnotationBook()
         self._passed = asyncio.Event()
 
@@ -136,28 +145,32 @@ class Reconciler:
         applied = await self._plane.apply(plan)
         self._note_listeners(applied, now)
         self.applied = applied
-        found = await self._books.observe(settings, snapshots, plan, applied, now)
+        found = await self._books.observe(
+            settings, snapshots, plan, applied, now, self._inputs.sources.get()
+        )
         self._journal.extend(self._findings.update(found, now))
         self.passes += 1
         self.last_error = ""
         return applied.retry_seconds
 
     def _note_sources(self, now: float) -> None:
+        """A source's new state is told, and in an outage what is wrong: another error at once if
+        there was none to tell, or after a while, since each attempt may meet its own."""
         for name, status in sorted(self._inputs.sources.get().items()):
-            before = self._source_states.get(name)
-            if status.state is before:
-                continue
-            self._source_states[name] = status.state
-            if status.state is SourceState.CONNECTING:
-                continue
-            live = status.state is SourceState.LIVE
-            kind = DecisionKind.SOURCE_LIVE if live else DecisionKind.SOURCE_STALE
-            text = (
-                "the cluster's state is current"
-                if live
-                else (f"the last snapshot stays in force: {status.error}")
+            before = self._source_notes.get(name)
+            if before is not None and before.state is status.state:
+                same = status.error in ("", before.error)
+                if same or 0.0 <= now - before.told_at < ERROR_INTERVAL_SECONDS:
+                    continue
+            told = status.state is not SourceState.CONNECTING or status.error != ""
+            self._source_notes[name] = _SourceNote(
+                status.state, status.error, now if told else float("-inf")
             )
-            self._journal.append(Decision(at=now, kind=kind, subject=name, text=text, cluster=name))
+            if told:
+                kind, text = _source_entry(status)
+                self._journal.append(
+                    Decision(at=now, kind=kind, subject=name, text=text, cluster=name)
+                )
 
     def _note_drains(self, now: float) -> None:
         before, after = set(self._drains), set(self._inputs.drains.get())
@@ -198,3 +211,14 @@ class Reconciler:
                     cluster=key.service.cluster,
                 )
             )
+
+
+def _source_entry(status: SourceStatus) -> tuple[DecisionKind, str]:
+    match status.state:
+        case SourceState.LIVE:
+            return DecisionKind.SOURCE_LIVE, "the cluster's state is current"
+        case SourceState.STALE:
+            text = f"the last snapshot stays in force: {status.error}"
+            return DecisionKind.SOURCE_STALE, text
+        case SourceState.CONNECTING:
+            return DecisionKind.SOURCE_FAILING, f"can't be read yet: {status.error}"

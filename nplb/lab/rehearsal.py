@@ -118,6 +118,12 @@ class Rehearsal:
         object_["spec"] = dict(raw.get("spec") or {})
         object_["status"] = raw.get("status") or {"loadBalancer": {}}
         self._operations.strategies["services"].default(object_)
+        spec = object_["spec"]
+        is_local = (spec["type"], spec.get("externalTrafficPolicy")) == ("LoadBalancer", "Local")
+        if is_local and not spec.get("healthCheckNodePort"):
+            # Out of a manifest: which number it got is not known. As of a nodePort, the set is told
+            # that one is drawn from, as for a Service that becomes Local by this update.
+            spec["externalTrafficPolicy"] = "Cluster"
         self._store.put("services", object_)
 
     def _add_namespace(self, name: str) -> None:

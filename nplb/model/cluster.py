@@ -181,7 +181,8 @@ class SourceStatus:
     `last_snapshot_at` is when the source last knew its snapshot to be the cluster's state, also
     where nothing has changed since it was published. `error` is empty unless the last attempt
     failed; it says what is wrong and what to do, and never holds a credential. `attempts` counts
-    the failed attempts of this outage. `warnings` name objects that are left out, and why.
+    the failed attempts of this outage. `warnings` name objects that are left out, whole or in part,
+    and why; `passed_over` objects of kinds that are not nplb's to read.
     """
 
     cluster: str
@@ -191,3 +192,4 @@ class SourceStatus:
     error: str = ""
     attempts: int = 0
     warnings: tuple[str, ...] = ()
+    passed_over: str = ""

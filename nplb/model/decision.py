@@ -19,6 +19,7 @@ class DecisionKind(StrEnum):
     SKIPPED = "skipped"  # a port has no frontend
     SOURCE_LIVE = "source_live"
     SOURCE_STALE = "source_stale"
+    SOURCE_FAILING = "source_failing"  # there is no snapshot yet
     FINDING_OPENED = "finding_opened"
     FINDING_CLOSED = "finding_closed"
     RELOADED = "reloaded"

@@ -28,6 +28,8 @@ class FindingKind(StrEnum):
     EPHEMERAL_OVERLAP = "ephemeral_overlap"
     # what a cluster's objects ask for
     ANNOTATION_REFUSED = "annotation_refused"
+    OBJECT_REFUSED = "object_refused"
+    OBJECTS_PASSED_OVER = "objects_passed_over"
     # what the configuration asks for
     OVERRIDE_UNUSED = "override_unused"
 

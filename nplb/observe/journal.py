@@ -26,6 +26,7 @@ _LEVELS = {
     DecisionKind.WORKER_DIED: logging.ERROR,
     DecisionKind.BACKEND_DOWN: logging.WARNING,
     DecisionKind.SOURCE_STALE: logging.WARNING,
+    DecisionKind.SOURCE_FAILING: logging.WARNING,
     DecisionKind.FINDING_OPENED: logging.WARNING,
 }
 
@@ -55,9 +56,11 @@ class Journal:
         self.counts[numbered.kind] += 1
         log.log(
             _LEVELS.get(numbered.kind, logging.INFO),
-            "%s: %s",
-            numbered.subject,
-            numbered.text,
+            "%s",
+            # Some texts begin with what they are about, as an error in a file with its place.
+            numbered.text
+            if numbered.text.startswith(f"{numbered.subject}: ")
+            else f"{numbered.subject}: {numbered.text}",
             extra={
                 name: str(value)
                 for name in ("kind", "subject", "reason", "service", "node", "cluster")

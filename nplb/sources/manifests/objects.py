@@ -8,6 +8,7 @@ are left out with one note.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from nplb.config.yaml import Document, YamlError, parse
@@ -23,18 +24,22 @@ _OURS = {
     ("discovery.k8s.io/v1", "EndpointSlice"),
 }
 _OLD_SLICES = "discovery.k8s.io/v1beta1"
+# As a slip of the keyboard is: Servce, services, not ServiceAccount.
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objects:
     """All objects of some files, each kind in the order of files and documents. `places` has
-    the place of each Service as `file:line:column`. `notes` say what was left out."""
+    the place of each Service as `file:line:column`. `warnings` say which fields were read
+    around, `passed_over` which kinds are not nplb's to read."""
 
     services: tuple[Service, ...] = ()
     nodes: tuple[Node, ...] = ()
     slices: tuple[EndpointSlice, ...] = ()
     places: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,11 @@ class _Reading:
                     f"{raw.place(('apiVersion',))}: {_OLD_SLICES} is no longer served; "
                     "write discovery.k8s.io/v1"
                 )
+            elif meant := _meant(raw.api_version, raw.kind):
+                self.errors.append(
+                    f"{raw.place(('kind',))}: {raw.api_version} has no kind {raw.kind!r}; "
+                    f"did you mean {meant}?"
+                )
             else:
                 self._others[raw.kind] += 1
             return
@@ -165,17 +175,22 @@ class _Reading:
         return False
 
     def objects(self) -> Objects:
-        notes = list(self._warnings)
-        if self._others:
-            listed = ", ".join(f"{kind} ({n})" for kind, n in sorted(self._others.items()))
-            notes.append(f"objects of other kinds are left out: {listed}")
+        listed = ", ".join(f"{kind} ({n})" for kind, n in sorted(self._others.items()))
         return Objects(
             services=tuple(service for service, _ in self._services),
             nodes=tuple(self._nodes),
             slices=tuple(self._slices),
             places=tuple(place for _, place in self._services),
-            notes=tuple(notes),
+            warnings=tuple(self._warnings),
+            passed_over=f"objects of other kinds are left out: {listed}" if listed else "",
         )
+
+
+def _meant(api_version: str, kind: str) -> str:
+    """The kind of ours that was mistyped, if it looks like that."""
+    ours = {name.lower(): name for version, name in _OURS if version == api_version}
+    close = get_close_matches(kind.lower(), ours, n=1, cutoff=_ALIKE)
+    return ours[close[0]] if close else ""
 
 
 def _with_namespace(value: dict[str, Any]) -> dict[str, Any]:

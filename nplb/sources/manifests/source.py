@@ -59,6 +59,7 @@ class ManifestsReader:
         self._bad: tuple[str, tuple[str, ...]] | None = None
         self._snapshot: Snapshot | None = None
         self._warnings: tuple[str, ...] = ()
+        self._passed_over = ""
         self._status = SourceStatus(
             cluster=settings.name, state=SourceState.CONNECTING, since=now()
         )
@@ -109,6 +110,7 @@ class ManifestsReader:
             # In a thread, since it syncs its file to the disk. Nobody else uses the book.
             assignment = await asyncio.to_thread(self._book.assign, objects.services)
             self._warnings = warnings_of(objects, assignment, self._book)
+            self._passed_over = objects.passed_over
             snapshot = make_snapshot(self._settings, objects, assignment, self._now())
             before = self._snapshot
             if before is None or replace(before, taken_at=snapshot.taken_at) != snapshot:
@@ -143,6 +145,7 @@ class ManifestsReader:
             error=error,
             attempts=attempts,
             warnings=self._warnings,
+            passed_over=self._passed_over,
         )
         # A state that holds is confirmed with each look; that alone is worth a word now and then.
         only_time = replace(status, last_snapshot_at=before.last_snapshot_at) == before
@@ -181,7 +184,7 @@ def warnings_of(objects: Objects, assignment: Assignment, book: PortBook) -> tup
         f"{places[refusal.service]}: {refusal.text}; change the number or the Service"
         for refusal in assignment.refused
     ]
-    return (*refused, *objects.notes, *((book.problem,) if book.problem else ()))
+    return (*refused, *objects.warnings, *((book.problem,) if book.problem else ()))
 
 
 def make_snapshot(

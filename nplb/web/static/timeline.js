@@ -5,12 +5,12 @@ import { clock, day, h, nodeLink, refill, stamp, words } from "./dom.js";
 const LEVELS = {
   backend_joined: "good", listening: "good", source_live: "good", finding_closed: "good", started: "good", worker_started: "good", undrained: "good",
   backend_draining: "warning", finding_opened: "warning", stopping: "warning", drained: "warning", skipped: "warning",
-  backend_down: "error", listen_failed: "error", source_stale: "error", reload_refused: "error", worker_died: "error",
+  backend_down: "error", listen_failed: "error", source_stale: "error", source_failing: "error", reload_refused: "error", worker_died: "error",
 };
 const GROUPS = {
   "Backends": ["backend_joined", "backend_draining", "backend_down", "backend_removed", "drained", "undrained"],
   "Frontends": ["frontend_added", "frontend_removed", "frontend_changed", "listening", "listen_failed", "skipped"],
-  "Clusters": ["source_live", "source_stale"],
+  "Clusters": ["source_live", "source_stale", "source_failing"],
   "Findings": ["finding_opened", "finding_closed"],
   "nplb itself": ["reloaded", "reload_refused", "worker_died", "worker_started", "started", "stopping"],
 };

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,7 @@ class MemoryProber:
 
 class Bench:
     def __init__(self) -> None:
+        self.clock = 1000.0
         self.inputs = Inputs(Settings(clusters=(a_cluster(),)))
         self.plane = MemoryPlane()
         self.prober = MemoryProber()
@@ -78,7 +80,7 @@ class Bench:
             journal=self.journal,
             books=Books(own_pids=lambda: {1}),
             findings=self.findings,
-            now=lambda: 1000.0,
+            now=lambda: self.clock,
         )
 
     def in_use(self) -> list[Finding]:
@@ -163,6 +165,41 @@ async def test_a_source_that_fails_changes_nothing_but_the_journal() -> None:
         await until(lambda: DecisionKind.SOURCE_STALE in bench.kinds(), "the entry")
         assert bench.reconciler.plan.generation == generation
         assert len(bench.reconciler.plan.frontends) == 1
+
+
+async def test_why_a_cluster_cannot_be_read_is_told_before_there_is_a_snapshot() -> None:
+    def failing(error: str) -> SourceStatus:
+        return SourceStatus(cluster="prod", state=SourceState.CONNECTING, since=1.0, error=error)
+
+    def texts() -> list[str]:
+        return [one.text for one in bench.journal.latest()]
+
+    async with running() as bench:
+        for error in ("", "refused", "refused", "no route"):
+            bench.inputs.report(failing(error))
+            await bench.reconciler.wait_pass(5.0)
+        # Each attempt of an outage may meet another error: they are not told one by one.
+        assert texts() == ["can't be read yet: refused"]
+        bench.clock += loop.ERROR_INTERVAL_SECONDS
+        bench.inputs.report(failing("unauthorized"))
+        await until(lambda: len(texts()) == 2, "the next entry")
+        assert texts()[-1] == "can't be read yet: unauthorized"
+
+
+async def test_objects_that_a_source_leaves_out_are_findings() -> None:
+    status = SourceStatus(cluster="prod", state=SourceState.LIVE, since=1.0)
+    odd = ("Service default/odd: spec.ports: must be a list", "Node a: spec: must be a mapping")
+    async with running() as bench:
+        bench.inputs.publish(snapshot(30080))
+        bench.inputs.report(replace(status, warnings=odd, passed_over="Deployment (1)"))
+        await until(lambda: len(bench.findings.findings) == 3, "the findings")
+        assert [(f.kind, f.subject) for f in bench.findings.findings] == [
+            (FindingKind.OBJECT_REFUSED, "Node a"),
+            (FindingKind.OBJECT_REFUSED, "Service default/odd"),
+            (FindingKind.OBJECTS_PASSED_OVER, "prod"),
+        ]
+        bench.inputs.report(status)
+        await until(lambda: not bench.findings.findings, "them to close")
 
 
 async def test_a_port_in_use_is_a_finding_until_it_comes_free() -> None:

@@ -107,6 +107,19 @@ def test_applying_is_refused_as_an_update_is(api: ApiServer) -> None:
     assert (kept.health_check.origin, kept.health_check.node_port) == (Origin.KEPT, 30020)
 
 
+def test_applying_to_a_manifest_whose_numbers_are_not_known_tells_what_they_are_drawn_from() -> (
+    None
+):
+    raw = service(type="LoadBalancer", externalTrafficPolicy="Local")
+    raw["metadata"]["namespace"] = "default"
+    ledger = Ledger("c", parse_port_range("30000-32767"))
+    told = Rehearsal(ledger, sort_out([raw], cluster="c").raws, apply=True).send(raw)
+    assert told.code == 200
+    for one in (*told.ports, told.health_check):
+        assert one is not None
+        assert (one.origin, one.node_port) == (Origin.DRAWN, 0)
+
+
 def test_applying_what_is_not_there_creates_it(api: ApiServer) -> None:
     assert rehearsal_of(api, apply=True).send(service()).code == 201
 

@@ -59,7 +59,7 @@ def test_several_documents_of_every_kind() -> None:
     assert [node.name for node in objects.nodes] == ["a"]
     assert objects.slices[0].service == "web"
     assert objects.places == ("1.yaml:1:1",)
-    assert objects.notes == ()
+    assert (objects.warnings, objects.passed_over) == ((), "")
 
 
 def test_no_namespace_means_default() -> None:
@@ -110,7 +110,28 @@ def test_other_kinds_are_left_out_with_one_note() -> None:
         """,
     )
     assert len(objects.services) == 1
-    assert objects.notes == ("objects of other kinds are left out: Deployment (2), Service (1)",)
+    assert objects.passed_over == "objects of other kinds are left out: Deployment (2), Service (1)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant"),
+    [
+        ("Servce", "Service"),
+        ("service", "Service"),
+        ("Nodes", "Node"),
+        ("ServiceAccount", ""),
+        ("Namespace", ""),
+        ("Endpoints", ""),
+        ("Secret", ""),
+        ("Pod", ""),
+    ],
+)
+def test_a_mistyped_kind_is_an_error_and_another_one_is_not(kind: str, meant: str) -> None:
+    text = f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: web}}\n"
+    if meant:
+        assert errors(text) == [f"1.yaml:2:7: v1 has no kind {kind!r}; did you mean {meant}?"]
+    else:
+        assert kind in read(text).passed_over
 
 
 def test_two_objects_of_one_name_are_refused_with_both_places() -> None:
@@ -163,5 +184,5 @@ def test_a_tolerated_oddity_is_a_note_with_its_place() -> None:
     text = SERVICE.replace("- port: 80", "- protocol: QUIC\n          port: 80")
     objects = read(text)
     assert objects.services[0].ports == ()
-    [note] = objects.notes
+    [note] = objects.warnings
     assert note.startswith("1.yaml:1:1: Service shop/web: spec.ports[0].protocol")
