@@ -1,7 +1,9 @@
-"""The prober: connects to every target on time, and keeps the verdicts.
+"""The prober: probes every target on time, and keeps the verdicts.
 
 One timer drives everything. Targets stand on one agenda by when they are due, probes in flight
-on another by their deadline; a tick takes what has come and sets the timer for the next.
+on another by their deadline; a tick takes what has come and sets the timer for the next. Where
+the services of a node share its probes (`health.sharing`), the node stands on the agenda in their
+place, and a target only while it is in doubt.
 
 Time. Schedules use the monotonic clock; the wall clock only dates what people read. A process
 that was paused (SIGSTOP, a frozen machine) or a loop that was busy finds its deadlines passed
@@ -11,12 +13,12 @@ part of its time that way is made again instead of counted as a timeout.
 
 import asyncio
 import errno
-import ipaddress
 import itertools
 import logging
 import resource
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from nplb.health import table
@@ -24,6 +26,10 @@ from nplb.health.agenda import Agenda
 from nplb.health.causes import classify
 from nplb.health.connects import IN_PROGRESS, Connects
 from nplb.health.latencies import Latencies
+from nplb.health.probe import Probe
+from nplb.health.probes.conversation import Result
+from nplb.health.probes.kinds import conversation_for
+from nplb.health.sharing import NodeStream
 from nplb.model.keys import Address
 from nplb.model.reasons import Cause
 from nplb.model.verdict import ProbeTarget, Probing, Verdict
@@ -44,6 +50,9 @@ MAX_REPEATS = 3
 """A loop that is always late must not keep a silent backend in for ever."""
 LIVE_GAP_SECONDS = 0.1
 """Probes asked for by live traffic keep this distance from the probe before."""
+DOUBTS_PER_SECOND = 1000
+"""Targets that share their node's probes and are in doubt are probed on their own no faster than
+this in sum: when much fails at once, each is probed more rarely."""
 EXHAUSTED_SECONDS = 0.1
 """How long no probe starts when the edge is out of descriptors or memory."""
 
@@ -58,39 +67,8 @@ class Dice(Protocol):
         ...
 
 
-class _Probe:
-    """One target, its history and verdict, and its probe in flight (`handle`, -1 if none)."""
-
-    __slots__ = (
-        "count",
-        "handle",
-        "history",
-        "is_ip",
-        "live_counted",
-        "lost_before",
-        "repeats",
-        "sockaddr",
-        "started_at",
-        "target",
-        "verdict",
-    )
-
-    def __init__(self, target: ProbeTarget) -> None:
-        self.target = target
-        self.sockaddr = (target.address.ip, target.address.port)
-        self.is_ip = _is_ip(target.address.ip)
-        self.history = table.start(target.initial)
-        self.verdict = Verdict(address=target.address)
-        self.handle = -1
-        self.count = 0
-        self.started_at = float("-inf")
-        self.lost_before = 0.0
-        self.repeats = 0
-        self.live_counted = False
-
-
 class Prober:
-    """Probes targets by TCP connect and publishes verdicts.
+    """Probes targets and publishes verdicts.
 
     `publish` gets the whole mapping whenever a `healthy` or a `cause` has changed, or a
     target has gone; what is only newer (`probed_at`, latency) waits for the next time, and
@@ -114,11 +92,12 @@ class Prober:
             max_in_flight = min(max(soft // 4, 64), 4096) if soft > 0 else 4096
         self._max_in_flight = max_in_flight
         self._targets: tuple[ProbeTarget, ...] = ()
-        self._probes: dict[Address, _Probe] = {}
+        self._probes: dict[Address, Probe] = {}
         self._verdicts: dict[Address, Verdict] = {}
-        self._due: Agenda[_Probe] = Agenda()
-        self._deadlines: Agenda[_Probe] = Agenda()
-        self._connects: Connects[_Probe] = Connects(self._ended)
+        self._streams: dict[str, NodeStream[Probe]] = {}
+        self._due: Agenda[Probe | NodeStream[Probe]] = Agenda()
+        self._deadlines: Agenda[Probe] = Agenda()
+        self._connects: Connects[Probe] = Connects(self._ended)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lost = 0.0  # seconds that the loop was late, in sum
@@ -146,6 +125,8 @@ class Prober:
         self._connects.start(self._loop)
         at = self._loop.time()
         self._spread([probe for probe in self._probes.values() if probe not in self._due], at)
+        for stream in self._streams.values():
+            self._due.put(stream, at + stream.turn_seconds * self._dice())
         self._arm(at)
 
     def stop(self) -> None:
@@ -172,32 +153,66 @@ class Prober:
             self._forget(self._probes.pop(address))
             del self._verdicts[address]
             self._changed(at)
-        fresh: list[_Probe] = []
-        hurried: list[_Probe] = []
+        fresh: list[Probe] = []
+        hurried: list[Probe] = []
         for address, target in wanted.items():
             probe = self._probes.get(address)
-            if probe is not None and probe.target.expect_refusal > target.expect_refusal:
+            if probe is not None and _starts_anew(probe.target, target):
                 self._forget(self._probes.pop(address))
                 self._changed(at)
                 probe = None
             if probe is None:
-                probe = self._probes[address] = _Probe(target)
+                probe = self._probes[address] = Probe(target)
                 self._verdicts[address] = probe.verdict
-                fresh.append(probe)
+                self._place(probe, at)
+                if probe.stream is None or not probe.stream.is_down:
+                    fresh.append(probe)
+                else:
+                    self._keep(probe, probe.verdict)
             elif probe.target != target:
-                sooner = target.interval_seconds < probe.target.interval_seconds
+                sooner = target.health.interval_seconds < probe.target.health.interval_seconds
                 probe.target = target
-                if sooner and probe.handle < 0:
+                was_shared = probe.stream is not None
+                self._place(probe, at)
+                if (sooner or was_shared) and probe.stream is None and probe.handle < 0:
                     hurried.append(probe)
         if self._loop is None:
             return
         self._spread(fresh, at)
-        for probe in hurried:
-            window = min(probe.target.interval_seconds, len(hurried) / FIRST_PROBES_PER_SECOND)
-            earliest = probe.started_at + self._gap(probe)
-            due_at = self._due.when(probe) or earliest
-            self._due.put(probe, min(due_at, max(earliest, at + window * self._dice())))
+        self._hurry(hurried, at)
         self._arm(at)
+
+    def _place(self, probe: Probe, at: float) -> None:
+        """Have a target share its node's probes, or not, as it says."""
+        turn = probe.target.turn_seconds
+        ip = probe.target.address.ip
+        stream = self._streams.get(ip) if turn else None
+        if turn and stream is None:
+            stream = self._streams[ip] = NodeStream(turn, probe.target.health)
+            if self._loop is not None:
+                self._due.put(stream, at + turn * self._dice())
+        if stream is not None:
+            stream.turn_seconds = turn
+            stream.health = probe.target.health
+            stream.add(probe)
+        if probe.stream is not None and probe.stream is not stream:
+            self._take_out(probe)
+        probe.stream = stream
+        if stream is not None and not probe.in_doubt:
+            self._due.drop(probe)
+
+    def _take_out(self, probe: Probe) -> None:
+        stream = probe.stream
+        if stream is None:
+            return
+        stream.remove(probe)
+        probe.stream = None
+        self._verdicts[probe.target.address] = probe.verdict
+        if not stream.members:
+            self._due.drop(stream)
+            self._streams.pop(probe.target.address.ip, None)
+        elif not stream.is_busy and stream not in self._due and self._loop is not None:
+            self._due.put(stream, self._loop.time() + stream.turn_seconds)
 
     def report(self, address: Address, cause: Cause) -> None:
         """What live traffic met at an address: `CONNECTED`, or why a connect failed.
@@ -216,11 +231,17 @@ class Prober:
             probe.live_counted = True
             self._observe(probe, cause, "seen by a client's connection", None, at)
         if probe.handle < 0:
-            soon = max(at, probe.started_at + LIVE_GAP_SECONDS)
-            due_at = self._due.when(probe)
-            if due_at is None or soon < due_at:
-                self._due.put(probe, soon)
+            self._sooner(probe, max(at, probe.started_at + LIVE_GAP_SECONDS))
+        stream = probe.stream
+        if stream is not None and not stream.is_busy and (stream.is_down or not passed):
+            stream.alarmed = True  # is it the node?
+            self._sooner(stream, max(at, stream.begun_at + LIVE_GAP_SECONDS))
         self._arm(at)
+
+    def _sooner(self, what: Probe | NodeStream[Probe], when: float) -> None:
+        due_at = self._due.when(what)
+        if due_at is None or when < due_at:
+            self._due.put(what, when)
 
     def verdicts(self) -> Mapping[Address, Verdict]:
         """The newest verdicts, also what was not worth publishing; a copy."""
@@ -235,6 +256,9 @@ class Prober:
             repeated=self._repeated,
             latency_buckets=self._latencies.buckets(),
             latency_seconds=self._latencies.seconds,
+            sharing=sum(len(stream.members) for stream in self._streams.values()),
+            streams=len(self._streams),
+            nodes_down=sum(stream.is_down for stream in self._streams.values()),
         )
 
     # -- time -----------------------------------------------------------------
@@ -242,24 +266,34 @@ class Prober:
     def _dice(self) -> float:
         return self._rng.random()
 
-    def _gap(self, probe: _Probe) -> float:
-        """Seconds from one probe's start to the next. The second probe of a target comes
-        after a random part of the interval: targets that came together drift apart."""
-        interval = probe.target.interval_seconds
-        if probe.count == 1:
-            return interval * (0.1 + 0.9 * self._dice())
-        return interval * (1.0 + probe.target.jitter * (2.0 * self._dice() - 1.0))
+    def _gap(self, probe: Probe) -> float:
+        gap = probe.gap(self._dice())
+        if probe.stream is not None:
+            gap = max(gap, len(self._due) / DOUBTS_PER_SECOND)
+        return gap
 
-    def _spread(self, fresh: list[_Probe], at: float) -> None:
+    def _spread(self, fresh: list[Probe], at: float) -> None:
         for probe in fresh:
-            window = min(probe.target.interval_seconds, len(fresh) / FIRST_PROBES_PER_SECOND)
+            window = min(probe.target.health.interval_seconds, len(fresh) / FIRST_PROBES_PER_SECOND)
+            if probe.stream is not None:  # there are many
+                window = len(fresh) / FIRST_PROBES_PER_SECOND
             self._due.put(probe, at + window * self._dice())
+
+    def _hurry(self, hurried: Iterable[Probe], at: float) -> None:
+        """Probe these soon, though they may have been probed a short while ago."""
+        hurried = list(hurried)
+        for probe in hurried:
+            interval = probe.target.health.interval_seconds
+            window = min(interval, len(hurried) / FIRST_PROBES_PER_SECOND)
+            earliest = probe.started_at + self._gap(probe)
+            due_at = self._due.when(probe) or earliest
+            self._due.put(probe, min(due_at, max(earliest, at + window * self._dice())))
 
     def _arm(self, at: float) -> None:
         """Set the timer for what comes next."""
         if self._loop is None:
             return
-        heartbeat = at + HEARTBEAT_SECONDS if len(self._connects) else None
+        heartbeat = at + HEARTBEAT_SECONDS if self._connects.is_busy else None
         wanted = (self._due.soonest(), self._deadlines.soonest(), self._publish_at, heartbeat)
         times = [when for when in wanted if when is not None]
         if not times:
@@ -295,12 +329,27 @@ class Prober:
     def _start_due(self, at: float) -> None:
         room = min(STARTS_PER_TICK, self._max_in_flight - len(self._connects))
         if room > 0 and at >= self._paused_until:
-            for probe in itertools.islice(self._due.due(at), room):
-                self._begin(probe)
+            for what in itertools.islice(self._due.due(at), room):
+                if isinstance(what, Probe):
+                    self._begin(what)
+                else:
+                    self._take_turn(what, at)
                 if at < self._paused_until:
                     break
 
-    def _begin(self, probe: _Probe) -> None:
+    def _take_turn(self, stream: NodeStream[Probe], at: float) -> None:
+        """The next of a node's shared probes."""
+        if stream.is_busy:
+            return  # it is put on the agenda again when this turn is over
+        chosen = stream.take_turn(at, self._dice)
+        if not chosen:
+            self._due.put(stream, at + stream.turn_seconds)
+        for probe in chosen:
+            if probe.handle < 0:
+                self._due.drop(probe)
+                self._begin(probe)
+
+    def _begin(self, probe: Probe) -> None:
         assert self._loop is not None
         at = probe.started_at = self._loop.time()
         probe.lost_before = self._lost
@@ -308,37 +357,49 @@ class Prober:
         if not probe.is_ip:
             self._could_not(probe, f"{probe.sockaddr[0]!r} is not an IP address", at)
             return
-        number, handle = self._connects.begin(probe, probe.sockaddr)
+        target = probe.target
+        conversation = conversation_for(target.check, target.address)
+        number, handle = self._connects.begin(
+            probe, probe.sockaddr, conversation, target.check.proxy
+        )
         if number == IN_PROGRESS:
             probe.handle = handle
-            self._deadlines.put(probe, at + probe.target.timeout_seconds)
+            self._deadlines.put(probe, at + target.health.timeout_seconds)
             return
         if number in _EXHAUSTED:
             self._paused_until = at + EXHAUSTED_SECONDS
         self._judge(probe, *classify(number, at_once=True), at)
 
-    def _ended(self, probe: _Probe, number: int) -> None:
-        """A connect has ended by itself."""
+    def _ended(self, probe: Probe, number: int, result: Result | None) -> None:
+        """A probe has ended by itself."""
         if self._loop is not None:
             self._land(probe)
             at = self._loop.time()
-            self._judge(probe, *classify(number, at_once=False), at)
+            if result is not None:
+                self._judge(probe, result.cause, result.detail, at, result)
+            else:
+                self._judge(probe, *classify(number, at_once=False), at)
             self._arm(at)
 
     def _expire(self, at: float) -> None:
         for probe in self._deadlines.due(at):
-            self._connects.cancel(probe.handle)
+            connected = self._connects.cancel(probe.handle)
             self._land(probe)
-            seconds = probe.target.timeout_seconds
+            seconds = probe.target.health.timeout_seconds
             late = self._lost - probe.lost_before
             if late > seconds * LATE_SHARE and probe.repeats < MAX_REPEATS:
                 probe.repeats += 1
                 self._repeated += 1
                 self._due.put(probe, at)
-                continue
-            self._judge(probe, Cause.TIMEOUT, f"no answer within {seconds:g} s", at)
+            elif connected:
+                detail = f"connected, but did not answer within {seconds:g} s"
+                self._judge(probe, Cause.UNEXPECTED_ANSWER, detail, at)
+            else:
+                self._judge(probe, Cause.TIMEOUT, f"no answer within {seconds:g} s", at)
 
-    def _judge(self, probe: _Probe, cause: Cause, detail: str, at: float) -> None:
+    def _judge(
+        self, probe: Probe, cause: Cause, detail: str, at: float, result: Result | None = None
+    ) -> None:
         """A probe has ended: count it, learn from it, plan the next."""
         if cause is Cause.LOCAL_ERROR:
             self._could_not(probe, detail, at)
@@ -352,10 +413,40 @@ class Prober:
         latency = at - probe.started_at
         if cause is Cause.CONNECTED:
             self._latencies.add(latency)
-        self._observe(probe, cause, detail, latency, at)
-        self._due.put(probe, max(at, probe.started_at + self._gap(probe)))
+        self._observe(probe, cause, detail, latency, at, result)
+        self._go_on(probe, cause, at)
 
-    def _could_not(self, probe: _Probe, detail: str, at: float) -> None:
+    def _go_on(self, probe: Probe, cause: Cause | None, at: float) -> None:
+        """Plan what comes after a probe that has ended; None: it says nothing of the node."""
+        stream = probe.stream
+        if stream is None:
+            self._due.put(probe, max(at, probe.started_at + self._gap(probe)))
+            return
+        was_down = stream.is_down
+        if stream.hear(probe, cause):
+            if stream.is_down is not was_down:
+                self._turned(stream, at)
+            soonest = at if cause is not None else at + LIVE_GAP_SECONDS
+            self._due.put(stream, max(soonest, stream.next_at(self._dice)))
+        elif stream.is_down and cause is Cause.CONNECTED and not stream.is_busy:
+            self._sooner(stream, at)
+        if stream.is_down or not probe.in_doubt:
+            self._due.drop(probe)
+        elif probe not in self._due:
+            self._due.put(probe, max(at, probe.started_at + self._gap(probe)))
+
+    def _turned(self, stream: NodeStream[Probe], at: float) -> None:
+        """A node has gone down for all its services, or is there again."""
+        for probe in stream.members:
+            self._keep(probe, probe.verdict)
+            if stream.is_down:
+                self._due.drop(probe)
+        if not stream.is_down:
+            # What they were before may be true no more: each is probed once.
+            self._hurry((probe for probe in stream.members if probe.handle < 0), at)
+        self._changed(at)
+
+    def _could_not(self, probe: Probe, detail: str, at: float) -> None:
         """The edge itself could not probe: says nothing about the backend."""
         self._ends[Cause.LOCAL_ERROR] += 1
         if not self._local_errors:
@@ -372,21 +463,31 @@ class Prober:
                 Verdict(address=verdict.address, cause=Cause.LOCAL_ERROR, detail=detail),
             )
             self._changed(at)
-        self._due.put(probe, at + min(probe.target.interval_seconds, 1.0) * (0.5 + self._dice()))
+        if probe.stream is not None:
+            self._go_on(probe, None, at)
+        if probe.stream is None or probe.in_doubt:
+            wait = min(probe.target.health.interval_seconds, 1.0) * (0.5 + self._dice())
+            self._due.put(probe, at + wait)
 
     def _observe(
-        self, probe: _Probe, cause: Cause, detail: str, latency: float | None, at: float
+        self,
+        probe: Probe,
+        cause: Cause,
+        detail: str,
+        latency: float | None,
+        at: float,
+        result: Result | None = None,
     ) -> None:
         before = probe.verdict
-        target = probe.target
+        health = probe.target.health
         history = probe.history = table.step(
-            probe.history, cause is Cause.CONNECTED, rise=target.rise, fall=target.fall
+            probe.history, cause is Cause.CONNECTED, rise=health.rise, fall=health.fall
         )
         healthy = history.healthy
         if healthy is False and cause is Cause.CONNECTED and before.healthy is False:
             # Why it is down stays true until it is up again.
             cause = before.cause or cause
-            detail = f"answers again: {history.streak} of {target.rise} in a row"
+            detail = f"answers again: {history.streak} of {health.rise} in a row"
         wall = self._now()
         self._keep(
             probe,
@@ -399,13 +500,37 @@ class Prober:
                 probed_at=wall,
                 latency_seconds=latency,
                 streak=history.streak,
+                answer=result.answer if result is not None else None,
+                weight=result.weight if result is not None else None,
             ),
         )
-        if healthy is not before.healthy or cause is not before.cause:
+        after = probe.verdict
+        if (
+            healthy is not before.healthy
+            or cause is not before.cause
+            or after.weight != before.weight
+            or after.answer != before.answer
+        ):
             self._changed(at)
 
-    def _keep(self, probe: _Probe, verdict: Verdict) -> None:
+    def _keep(self, probe: Probe, verdict: Verdict) -> None:
+        """Keep what is known of a target alone; while its node is down that is what it shows."""
         probe.verdict = verdict
+        stream = probe.stream
+        if stream is not None and stream.is_down:
+            shown = self._verdicts[verdict.address]
+            if not shown.by_node:
+                shown = replace(
+                    verdict,
+                    healthy=False,
+                    cause=stream.cause,
+                    detail=stream.detail,
+                    since=self._now(),
+                    by_node=True,
+                )
+            verdict = shown
+        elif self._verdicts[verdict.address].by_node:
+            verdict = probe.verdict = replace(verdict, since=self._now())
         self._verdicts[verdict.address] = verdict
 
     def _changed(self, at: float) -> None:
@@ -413,20 +538,18 @@ class Prober:
         if self._publish_at is None:
             self._publish_at = at + self._copy_seconds * 10
 
-    def _land(self, probe: _Probe) -> None:
+    def _land(self, probe: Probe) -> None:
         """There is no probe of it in flight any more."""
         probe.handle = -1
         self._deadlines.drop(probe)
 
-    def _forget(self, probe: _Probe) -> None:
+    def _forget(self, probe: Probe) -> None:
         self._connects.cancel(probe.handle)
         self._land(probe)
         self._due.drop(probe)
+        self._take_out(probe)
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _starts_anew(before: ProbeTarget, after: ProbeTarget) -> bool:
+    """Whether what was seen of a target says nothing of it any more."""
+    return before.expect_refusal > after.expect_refusal or before.check != after.check

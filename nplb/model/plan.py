@@ -7,14 +7,15 @@ from nplb.model.keys import Address, BackendKey, FrontendKey
 from nplb.model.reasons import BackendReason, BackendState, Balance, SkipReason
 from nplb.model.refusal import Refusal
 from nplb.model.relay import RelayOptions
-from nplb.model.verdict import ProbeTarget
+from nplb.model.verdict import Detection, ProbeTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """One NodeIP:NodePort. `since` is when it took this state and reason (epoch seconds);
     `detail` adds to the reason for a person. `weight` is relative, 1 or more. `tier` 0 is
-    preferred; higher ones serve when too few of tier 0 are active (`relay.spill_below`)."""
+    preferred; a higher one serves when too few below it are active (`relay.spill_below`).
+    `left_at` is when it left because of what the API says alone, 0 if it never did."""
 
     key: BackendKey
     state: BackendState
@@ -23,6 +24,7 @@ class Backend:
     weight: int = 1
     since: float = 0.0
     tier: int = 0
+    left_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +38,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A node that can't even be a backend of a frontend (it has no usable address), and why."""
+    """A node that can't even be a backend of a frontend (it has no usable address, or is gone),
+    and why. `since` is when it left because of that, 0 if it was never in."""
 
     node: str
     reason: BackendReason
     detail: str
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,8 @@ class Frontend:
     """One port of one Service, as it should be served.
 
     `listen` are the edge's addresses for it. `connect_attempts` is how many different
-    backends one client may be tried on. `port_name` is the Service port's name.
+    backends one client may be tried on. `port_name` is the Service port's name. `panic` says
+    that fewer backends pass their probes than `health.panic_below` asks for.
     """
 
     key: FrontendKey
@@ -63,6 +68,7 @@ class Frontend:
     kernel: KernelOptions = KernelOptions()
     backends: tuple[Backend, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    panic: bool = False
 
     @property
     def active(self) -> tuple[Backend, ...]:
@@ -84,7 +90,9 @@ class Plan:
     """All frontends and their backends as they should be, each tuple sorted by key.
 
     `generation` grows by one whenever the content changes. `probes` is the one arrow back:
-    what the prober is to probe. `refusals` are annotations that are not honoured.
+    what the prober is to probe; `detection` says how soon that finds a fault. `ready_ignored`
+    names the clusters where so many nodes are NotReady that Ready counts for nothing.
+    `refusals` are annotations that are not honoured.
     """
 
     generation: int = 0
@@ -92,3 +100,5 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     probes: tuple[ProbeTarget, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    detection: Detection = Detection()
+    ready_ignored: tuple[str, ...] = ()

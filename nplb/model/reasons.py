@@ -19,6 +19,7 @@ class BackendReason(StrEnum):
     UNPROBED = "unprobed"  # trusted before its first probe (health.initial: up)
     PROBES_OFF = "probes_off"  # probing is turned off for it
     FAIL_OPEN = "fail_open"  # too few backends pass, so all are tried
+    KEPT = "kept"  # the API says that it should leave, but too many would at once
     # draining
     NODE_DELETING = "node_deleting"  # the Node has a deletion timestamp
     NODE_GONE = "node_gone"  # the Node was deleted; its connections live on
@@ -28,6 +29,8 @@ class BackendReason(StrEnum):
     MANUAL_DRAIN = "manual_drain"  # `nplb drain`
     LOCAL_TERMINATING = "local_terminating"  # only terminating endpoints left on the node
     NO_ADDRESS = "no_address"  # no address of a wanted type and family
+    HEALTH_CHECK_PORT = "health_check_port"  # its health check node port answers 503
+    KUBE_PROXY_UNWELL = "kube_proxy_unwell"  # kube-proxy's /healthz fails, and is required
     ADDRESS_CHANGED = "address_changed"  # the node answers at another address now
     # down
     NO_LOCAL_ENDPOINT = "no_local_endpoint"  # externalTrafficPolicy Local and no pod here
@@ -38,6 +41,9 @@ class BackendReason(StrEnum):
     RESET = "reset"  # the probe's connection was reset
     PROBE_FAILED = "probe_failed"  # connected, but the answer was not the expected one
     SERVICE_EMPTY = "service_empty"  # refused everywhere: the Service has no endpoint
+    NODE_SILENT = "node_silent"  # no service of the node answers: the node, or its network
+    KUBE_PROXY_DOWN = "kube_proxy_down"  # every service of the node refuses
+    LOCAL_SILENT = "local_silent"  # only this Local service is silent: no pod of it is there
 
 
 class FrontendState(StrEnum):

@@ -59,8 +59,8 @@ class RelayOptions:
     source_addresses             the edge's addresses toward nodes, one for each client by hash
     affinity_seconds             a client returns to the same backend within this time
     slow_start_seconds           a backend that comes back gets its share little by little
-    spill_below                  backends of tier 0 alone serve while at least this share of
-                                 them is active; below it, all tiers do
+    spill_below                  backends of the lowest tiers alone serve while at least this
+                                 share of them is active; below it, the next tier does too
     on_leave, drain_seconds      the connections of a backend that drains or leaves
     reset_on_down                reset the connections of a backend that goes down
     keepalive_seconds            silence before TCP keepalive asks, on both sides

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from nplb.model.health import BlastRadius, SharingSettings
+from nplb.model.health import HealthSettings as HealthSettings
+from nplb.model.health import InitialState as InitialState
 from nplb.model.kernel import KernelOptions
 from nplb.model.kernel import PlaneKind as PlaneKind
 from nplb.model.keys import Address
 from nplb.model.plan import Timeouts
 from nplb.model.reasons import Balance
 from nplb.model.relay import RelayOptions
-from nplb.model.verdict import InitialState as InitialState
 
 
 class EdgePort(StrEnum):
@@ -70,20 +72,6 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSettings:
-    """Active probing. Times in seconds, `rise` and `fall` in probes, `jitter` as a share of
-    the interval by which each probe is moved at random."""
-
-    enabled: bool = True
-    interval_seconds: float = 5.0
-    timeout_seconds: float = 1.0
-    rise: int = 2
-    fall: int = 2
-    jitter: float = 0.1
-    initial: InitialState = InitialState.PROBE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
     """Where discovered services are served. `addresses` are the edge's own."""
 
@@ -111,6 +99,8 @@ class FrontendSettings:
     relay: RelayOptions | None = None
     plane: PlaneKind | None = None
     kernel: KernelOptions | None = None
+    health: HealthSettings | None = None
+    prefer_pods: bool | None = None
     given: frozenset[str] = frozenset()
 
 
@@ -172,8 +162,10 @@ class ShutdownSettings:
 class Settings:
     """The whole configuration. `workers` is the number of relay processes,
     `max_connections` how many connections all of them may have open (0: as many as they have
-    descriptors for). `zone` is the edge's own, whose nodes are preferred; empty prefers none.
-    `state_dir` holds what must outlive a restart (ledgers of manifests); None keeps nothing."""
+    descriptors for). `prefer_pods` prefers nodes that hold ready pods of a Service with
+    `externalTrafficPolicy: Cluster`. `zone` is the edge's own, whose nodes
+    are preferred; empty prefers none. `state_dir` holds what must outlive a restart (ledgers of
+    manifests); None keeps nothing."""
 
     clusters: tuple[ClusterSettings, ...]
     listen: ListenSettings = ListenSettings()
@@ -185,6 +177,9 @@ class Settings:
     relay: RelayOptions = RelayOptions()
     max_connections: int = 0
     health: HealthSettings = HealthSettings()
+    sharing: SharingSettings = SharingSettings()
+    blast_radius: BlastRadius = BlastRadius()
+    prefer_pods: bool = False
     plane: PlaneKind = PlaneKind.RELAY
     kernel: KernelOptions = KernelOptions()
     workers: int = 1

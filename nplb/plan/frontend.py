@@ -1,29 +1,43 @@
 """One frontend: its backends, each with its state and the reason."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from nplb.model.cluster import Node, TrafficPolicy
+from nplb.model.cluster import Node, Service, TrafficPolicy
+from nplb.model.health import BlastRadius, HealthSettings, KubeProxyUse
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address, BackendKey, Protocol
 from nplb.model.plan import Backend, Frontend, LeftOut
-from nplb.model.reasons import BackendReason, BackendState, Balance, Cause
-from nplb.model.settings import FrontendSettings, InitialState, Settings
+from nplb.model.reasons import BackendReason, BackendState, Balance
+from nplb.model.relay import SendProxy
+from nplb.model.settings import FrontendSettings, Settings
 from nplb.model.verdict import Verdict
 from nplb.plan.candidates import Candidate
+from nplb.plan.judge import Asked, judge
+from nplb.plan.leaving import GONE, SIGNALS, Leaver, who_leaves
 from nplb.plan.overrides import service_options
-from nplb.plan.view import ClusterView
-from nplb.policy.nodes import count_endpoints, service_exclusion
+from nplb.plan.panic import is_panic, open_up
+from nplb.plan.view import NO_POD_TIER, UNWELL_TIER, ClusterView, Row
+from nplb.policy.evidence import MIN_SERVICES, NOTHING_KNOWN, NodeEvidence
+from nplb.policy.nodes import Exclusion, service_exclusion
 
-# Which reason a probe's cause gives to a backend that is down.
-_DOWN_REASONS = {
-    Cause.CONNECTED: BackendReason.PROBING,  # on its way up, after `rise` probes
-    Cause.REFUSED: BackendReason.REFUSED,
-    Cause.TIMEOUT: BackendReason.TIMEOUT,
-    Cause.UNREACHABLE: BackendReason.UNREACHABLE,
-    Cause.RESET: BackendReason.RESET,
-    Cause.UNEXPECTED_ANSWER: BackendReason.PROBE_FAILED,
-}
+KUBE_PROXY_PORT = 10256
+SERVICE_UNAVAILABLE = 503
+_NOTHING_THERE = frozenset({BackendReason.NO_LOCAL_ENDPOINT})
+_LEAVING = frozenset(SIGNALS)
+
+
+class Probed(NamedTuple):
+    """What to probe for one frontend: how (`health`), its NodePorts, the health check node ports
+    of its nodes and their kube-proxies, and whether its Service is empty."""
+
+    health: HealthSettings
+    proxy: SendProxy
+    empty: bool
+    node_ports: list[Address]
+    health_checks: list[Address]
+    kube_proxies: list[Address]
 
 
 def make_frontend(
@@ -33,49 +47,102 @@ def make_frontend(
     verdicts: Mapping[Address, Verdict],
     previous: Frontend | None,
     now: float,
-) -> tuple[Frontend, list[Address], bool]:
-    """One frontend, the addresses to probe for it, and whether its Service is empty. The loop
-    runs once for every node of every Service, so it builds nothing that the plan before
-    already has."""
-    service, override, health = candidate.service, candidate.override, settings.health
-    slices = view.slices.get((service.key.namespace, service.key.name), ())
-    endpoints = count_endpoints(slices)
+    *,
+    evidence: NodeEvidence = NOTHING_KNOWN,
+) -> tuple[Frontend, Probed]:
+    """One frontend, and what to probe for it. The loop runs once for every node of every
+    Service, so it builds nothing that the plan before already has."""
+    service, override = candidate.service, candidate.override
+    health = override.health or settings.health
+    options = service_options(override.relay or settings.relay, service)
+    endpoints = view.endpoints(service)
     local = service.external_traffic_policy is TrafficPolicy.LOCAL
-    # A connect proves nothing of a UDP port: who lets a node in there is the API alone.
+    prefer_pods = settings.prefer_pods if override.prefer_pods is None else override.prefer_pods
+    near_pods = endpoints.ready_nodes if prefer_pods and not local else frozenset()
+    # A connect proves nothing of a UDP port: who lets a node in there is the API, and what the
+    # node's other services say of it.
     probed = health.enabled and candidate.port.protocol is Protocol.TCP
+    probes = Probed(health, options.send_proxy, endpoints.empty, [], [], [])
+    check_port = service.health_check_node_port if _asks_check_port(service, health) else 0
+    kube_proxy = health.kube_proxy if health.enabled else KubeProxyUse.OFF
+    asked = Asked(probed, health.initial, endpoints.empty, local, evidence)
     earlier = {b.key.node: b for b in previous.backends} if previous is not None else {}
     port = candidate.port.node_port
-    backends: list[Backend] = []
+    backends: list[Backend | None] = []
+    leavers: list[Leaver] = []
     left_out: list[LeftOut] = []
-    targets: list[Address] = []
-    for node, ip, node_out, weight, tier in view.rows(service.ip_families):
+    met = 0
+    rows = view.rows(service.ip_families)
+    for node, ip, node_out, weight, tier, note in rows:
+        name = node.name
+        before = earlier.get(name)
+        if before is not None:
+            met += 1
         if ip is None:
-            left_out.append(_no_address(node, candidate))
+            left = _no_address(node, candidate)
+            if before is not None and before.state is BackendState.ACTIVE:
+                gone = Exclusion(reason=left.reason, detail=left.detail)
+                leavers.append(Leaver(before, -1, gone))
+            else:
+                left_out.append(_with_since(left, previous))
             continue
-        before = earlier.get(node.name)
         if before is not None and before.key.address.ip == ip and before.key.address.port == port:
             key = before.key
         else:
-            before, key = None, BackendKey(candidate.key, node.name, Address(ip, port))
+            before, key = None, BackendKey(candidate.key, name, Address(ip, port))
         out = node_out
         if out is None and local:
             out, held = service_exclusion(service, node, endpoints)
+            if check_port:
+                said = Address(ip, check_port)
+                probes.health_checks.append(said)
+                out, held = _as_the_node_says(verdicts.get(said), out, held)
             weight *= held
-        if out is not None:
-            nothing_there = out.reason is BackendReason.NO_LOCAL_ENDPOINT
-            state = BackendState.DOWN if nothing_there else BackendState.DRAINING
-            reason, detail = out.reason, out.detail
-        else:
+        if near_pods and name not in near_pods:
+            tier += NO_POD_TIER
+        left_at = 0.0
+        if out is None:
             if probed:
-                targets.append(key.address)
-            state, reason, detail = _judge(
-                probed, health.initial, verdicts.get(key.address), endpoints.empty
-            )
+                probes.node_ports.append(key.address)
+            state, reason, detail = judge(asked, ip, verdicts.get(key.address))
+            if note and not detail:
+                detail = note
+            if kube_proxy is not KubeProxyUse.OFF:
+                proxy = Address(ip, KUBE_PROXY_PORT)
+                probes.kube_proxies.append(proxy)
+                verdict = verdicts.get(proxy)
+                if verdict is not None and verdict.healthy is False:
+                    if kube_proxy is KubeProxyUse.PREFER:
+                        tier += UNWELL_TIER
+                        detail = detail or f"its kube-proxy is not well: {verdict.detail}"
+                    elif state is BackendState.ACTIVE:
+                        state, reason = BackendState.DRAINING, BackendReason.KUBE_PROXY_UNWELL
+                        detail = verdict.detail
+        else:
+            state = BackendState.DOWN if out.reason in _NOTHING_THERE else BackendState.DRAINING
+            reason, detail = out.reason, out.detail
+            if before is not None:
+                left_at = before.left_at
+                if before.state is BackendState.ACTIVE and reason in _LEAVING:
+                    # It was in until now: whether it may leave depends on how many do.
+                    if probed:
+                        probes.node_ports.append(key.address)
+                    if judge(asked, ip, verdicts.get(key.address))[0] is BackendState.ACTIVE:
+                        leavers.append(Leaver(before, len(backends), out))
+                        backends.append(None)
+                        continue
         if before is not None and (state is before.state and reason is before.reason):
-            if (detail, weight, tier) == (before.detail, before.weight, before.tier):
+            if (detail, weight, tier, left_at) == (
+                before.detail,
+                before.weight,
+                before.tier,
+                before.left_at,
+            ):
                 backends.append(before)
             else:
-                backends.append(replace(before, detail=detail, weight=weight, tier=tier))
+                backends.append(
+                    replace(before, detail=detail, weight=weight, tier=tier, left_at=left_at)
+                )
             continue
         backends.append(
             Backend(
@@ -86,8 +153,23 @@ def make_frontend(
                 weight=weight,
                 tier=tier,
                 since=now,
+                left_at=left_at,
             )
         )
+    if previous is not None and met < len(earlier):
+        names = {row.node.name for row in rows}
+        for name in sorted(earlier.keys() - names):
+            _note_gone(earlier[name], asked, verdicts, leavers, left_out)
+    if previous is not None and previous.left_out:
+        left_out += _still_counted(previous, rows, settings.blast_radius, now)
+    if leavers:
+        _settle(leavers, backends, left_out, settings.blast_radius, now, probes, not rows)
+    whole = [backend for backend in backends if backend is not None]
+    if not endpoints.known:
+        whole = _empty_everywhere(whole, earlier, now)
+    panic = is_panic(health, whole)
+    if panic and health.fail_open:
+        whole = open_up(whole, earlier, now)
     frontend = Frontend(
         key=previous.key if previous is not None else candidate.key,
         port_name=candidate.port.name,
@@ -96,15 +178,137 @@ def make_frontend(
         balance=_balance(settings, override),
         timeouts=override.timeouts or settings.timeouts,
         connect_attempts=override.connect_attempts or settings.connect_attempts,
-        relay=service_options(override.relay or settings.relay, service),
+        relay=options,
         plane=override.plane or settings.plane,
         kernel=override.kernel or settings.kernel,
-        backends=tuple(backends),
-        left_out=tuple(left_out),
+        backends=tuple(whole),
+        left_out=tuple(sorted(left_out, key=lambda left: left.node)),
+        panic=panic,
     )
     if previous == frontend:
-        return previous, targets, endpoints.empty
-    return frontend, targets, endpoints.empty
+        return previous, probes
+    return frontend, probes
+
+
+def _asks_check_port(service: Service, health: HealthSettings) -> bool:
+    """Whether the Service has a health check node port that nplb is to ask."""
+    wanted = health.enabled and health.health_check_port
+    return wanted and service.needs_health_check_node_port and bool(service.health_check_node_port)
+
+
+def _as_the_node_says(
+    verdict: Verdict | None, out: Exclusion | None, held: int
+) -> tuple[Exclusion | None, int]:
+    """What the node's own health check says goes before EndpointSlices, which may be late. 503
+    is no more than "no ready endpoint": kube-proxy still forwards to terminating ones, so the
+    node drains. Where it does not answer (a firewall, say) the slices count."""
+    if verdict is None or verdict.healthy is None:
+        return out, held
+    if verdict.healthy:
+        return None, verdict.weight or max(held, 1)
+    if verdict.answer == SERVICE_UNAVAILABLE and out is None:
+        return Exclusion(reason=BackendReason.HEALTH_CHECK_PORT, detail=verdict.detail), held
+    return out, held
+
+
+def _note_gone(
+    before: Backend,
+    asked: Asked,
+    verdicts: Mapping[Address, Verdict],
+    leavers: list[Leaver],
+    left_out: list[LeftOut],
+) -> None:
+    """A backend whose Node is no more: one that worked is to leave, one that drained has left."""
+    address = before.key.address
+    if before.state is BackendState.ACTIVE:
+        if judge(asked, address.ip, verdicts.get(address))[0] is BackendState.ACTIVE:
+            leavers.append(Leaver(before, -1, GONE))
+    elif before.left_at:
+        left_out.append(
+            LeftOut(
+                node=before.key.node, reason=GONE.reason, detail=GONE.detail, since=before.left_at
+            )
+        )
+
+
+def _still_counted(
+    previous: Frontend, rows: Sequence[Row], cap: BlastRadius, now: float
+) -> Iterator[LeftOut]:
+    """Nodes that are gone, but left so lately that the cap counts them."""
+    begin = now - cap.window_seconds
+    late = [o for o in previous.left_out if o.reason is GONE.reason and o.since > begin]
+    if late:
+        names = {row.node.name for row in rows}
+        yield from (left for left in late if left.node not in names)
+
+
+def _with_since(left: LeftOut, previous: Frontend | None) -> LeftOut:
+    """A node without an address, with since when, if it left because of that."""
+    for before in previous.left_out if previous is not None else ():
+        if before.node == left.node and before.reason is left.reason:
+            return replace(left, since=before.since)
+    return left
+
+
+def _settle(
+    leavers: list[Leaver],
+    backends: list[Backend | None],
+    left_out: list[LeftOut],
+    cap: BlastRadius,
+    now: float,
+    probes: Probed,
+    list_is_empty: bool,
+) -> None:
+    """Let those leave that may, and keep the others; fills their places in `backends`."""
+    leave, why = who_leaves(leavers, backends, left_out, cap, now, list_is_empty=list_is_empty)
+    for leaver in leavers:
+        before, out = leaver.before, leaver.out
+        name = before.key.node
+        if name not in leave:
+            kept = _changed(
+                before, BackendState.ACTIVE, BackendReason.KEPT, f"{out.detail}; {why}", now
+            )
+            if leaver.place >= 0:
+                backends[leaver.place] = kept
+            else:
+                backends.append(kept)
+                if probes.health.enabled:
+                    probes.node_ports.append(before.key.address)
+        elif leaver.place >= 0:
+            gone = _changed(before, BackendState.DRAINING, out.reason, out.detail, now)
+            backends[leaver.place] = replace(gone, left_at=now)
+        else:
+            left_out.append(LeftOut(node=name, reason=out.reason, detail=out.detail, since=now))
+    backends.sort(key=lambda backend: backend.key.node if backend is not None else "")
+
+
+def _changed(
+    before: Backend, state: BackendState, reason: BackendReason, detail: str, now: float
+) -> Backend:
+    if before.state is state and before.reason is reason:
+        return before if before.detail == detail else replace(before, detail=detail)
+    return replace(before, state=state, reason=reason, detail=detail, since=now)
+
+
+def _empty_everywhere(
+    backends: list[Backend], earlier: Mapping[str, Backend], now: float
+) -> list[Backend]:
+    """Where no slice tells: a Service that every node refuses is empty, no node is to blame."""
+    reasons = {backend.reason for backend in backends if backend.state is not BackendState.DRAINING}
+    if len(backends) < MIN_SERVICES or reasons != {BackendReason.REFUSED}:
+        return backends
+    detail = "every node refuses, as they do for a Service without endpoints"
+    empty = []
+    for backend in backends:
+        if backend.state is BackendState.DOWN:
+            before = earlier.get(backend.key.node)
+            known = before if before is not None and before.key == backend.key else backend
+            empty.append(
+                _changed(known, BackendState.DOWN, BackendReason.SERVICE_EMPTY, detail, now)
+            )
+        else:
+            empty.append(backend)
+    return empty
 
 
 def _balance(settings: Settings, override: FrontendSettings) -> Balance:
@@ -122,31 +326,3 @@ def _no_address(node: Node, candidate: Candidate) -> LeftOut:
     families = "/".join(candidate.service.ip_families)
     detail = f"the Node has no {wanted} address" + (f" of family {families}" if families else "")
     return LeftOut(node=node.name, reason=BackendReason.NO_ADDRESS, detail=detail)
-
-
-def _judge(
-    probed: bool, initial: InitialState, verdict: Verdict | None, empty: bool
-) -> tuple[BackendState, BackendReason, str]:
-    """A backend that the API lets in: what probing says of it."""
-    if not probed:
-        return BackendState.ACTIVE, BackendReason.PROBES_OFF, ""
-    if verdict is None or verdict.healthy is None:
-        if initial is InitialState.UP:
-            return BackendState.ACTIVE, BackendReason.UNPROBED, ""
-        return BackendState.DOWN, BackendReason.PROBING, ""
-    if verdict.healthy:
-        return BackendState.ACTIVE, BackendReason.PASSING, ""
-    cause = verdict.cause
-    if cause is Cause.REFUSED and empty:
-        # kube-proxy refuses where a Service has no endpoint at all: the node is not to blame.
-        return (
-            BackendState.DOWN,
-            BackendReason.SERVICE_EMPTY,
-            "the Service has no ready endpoint, so every node refuses",
-        )
-    reason = (
-        _DOWN_REASONS.get(cause, BackendReason.PROBE_FAILED)
-        if cause
-        else (BackendReason.PROBE_FAILED)
-    )
-    return BackendState.DOWN, reason, verdict.detail

@@ -10,12 +10,14 @@ from nplb.model.keys import Address
 from nplb.model.plan import Frontend, Plan, Skipped
 from nplb.model.reasons import SkipReason
 from nplb.model.refusal import Refusal
-from nplb.model.settings import HealthSettings, Settings
-from nplb.model.verdict import ProbeTarget, Verdict
+from nplb.model.settings import Settings
+from nplb.model.verdict import Verdict
 from nplb.plan.candidates import Candidate, find_candidates
-from nplb.plan.frontend import make_frontend
+from nplb.plan.frontend import Probed, make_frontend
 from nplb.plan.ports import assign_ports
+from nplb.plan.probes import plan_probes
 from nplb.plan.view import ClusterView
+from nplb.policy.evidence import NodeEvidence, judge_nodes
 
 NO_WISHES = Wishes()
 
@@ -49,8 +51,9 @@ def make_plan(
 
     ports = assign_ports(settings, candidates, before)
     frontends: list[Frontend] = []
-    targets: dict[Address, bool] = {}
+    probed: list[Probed] = []
     views: dict[str, ClusterView] = {}
+    known: dict[str, NodeEvidence] = {}
     for candidate in sorted(ports.candidates, key=lambda c: c.key):
         lost = ports.lost.get(candidate.key)
         if lost is not None:
@@ -62,20 +65,33 @@ def make_plan(
         view = views.get(cluster.name)
         if view is None:
             view = views[cluster.name] = ClusterView.of(
-                cluster, snapshots[cluster.name], settings.zone, drains
+                cluster,
+                snapshots[cluster.name],
+                settings.zone,
+                drains,
+                settings.blast_radius,
             )
-        frontend, probed, empty = make_frontend(
-            settings, candidate, view, verdicts, before.get(candidate.key), now
+            known[cluster.name] = judge_nodes(verdicts.values(), _empty_ports(view, candidates))
+        frontend, probes = make_frontend(
+            settings,
+            candidate,
+            view,
+            verdicts,
+            before.get(candidate.key),
+            now,
+            evidence=known[cluster.name],
         )
         frontends.append(frontend)
-        if settings.health.enabled:
-            targets.update(dict.fromkeys(probed, empty))
+        probed.append(probes)
 
+    targets, detection = plan_probes(probed, settings.sharing, previous.probes)
     plan = Plan(
         generation=previous.generation,
         frontends=tuple(frontends),
         skipped=tuple(sorted(skipped, key=lambda s: s.key)),
-        probes=_probes(targets, settings.health, previous.probes),
+        probes=targets,
+        detection=detection,
+        ready_ignored=tuple(name for name in sorted(views) if not views[name].ready_counts),
         refusals=_sorted((*wishes.refusals, *ports.refusals)),
     )
     if plan == previous:
@@ -87,27 +103,10 @@ def _sorted(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
     return tuple(sorted(refusals, key=lambda refusal: (refusal.service, refusal.name)))
 
 
-def _probes(
-    targets: Mapping[Address, bool], health: HealthSettings, previous: tuple[ProbeTarget, ...]
-) -> tuple[ProbeTarget, ...]:
-    """What to probe, sorted by address; `targets` says of each whether it is to refuse. The
-    targets before are used again if they hold."""
-    known: dict[Address, ProbeTarget] = {}
-    if previous and _probe(previous[0].address, previous[0].expect_refusal, health) == previous[0]:
-        known = {t.address: t for t in previous if targets.get(t.address) is t.expect_refusal}
-        if len(known) == len(previous) == len(targets):
-            return previous
-    return tuple(known.get(a) or _probe(a, targets[a], health) for a in sorted(targets))
-
-
-def _probe(address: Address, empty: bool, health: HealthSettings) -> ProbeTarget:
-    return ProbeTarget(
-        address=address,
-        interval_seconds=health.interval_seconds,
-        timeout_seconds=health.timeout_seconds,
-        rise=health.rise,
-        fall=health.fall,
-        jitter=health.jitter,
-        initial=health.initial,
-        expect_refusal=empty,
+def _empty_ports(view: ClusterView, candidates: Iterable[Candidate]) -> frozenset[int]:
+    """The NodePorts of one cluster's Services that have no endpoint."""
+    return frozenset(
+        candidate.port.node_port
+        for candidate in candidates
+        if candidate.cluster.name == view.cluster.name and view.endpoints(candidate.service).empty
     )

@@ -9,7 +9,7 @@ from nplb.model.relay import SOURCE_FIELDS, RelayOptions
 from nplb.model.settings import FrontendSettings
 
 _GROUPS = ("timeouts", "relay", "kernel")
-_FIELDS = ("listen", "balance", "connect_attempts", "plane", *_GROUPS)
+_FIELDS = ("listen", "balance", "connect_attempts", "plane", "health", "prefer_pods", *_GROUPS)
 
 
 def overrides_for(

@@ -4,22 +4,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nplb.model.cluster import EndpointSlice, Node, Snapshot
+from nplb.model.cluster import EndpointSlice, Node, Service, Snapshot
 from nplb.model.drain import ManualDrain
+from nplb.model.health import BlastRadius
 from nplb.model.settings import ClusterSettings
-from nplb.policy.nodes import Exclusion, drain_exclusion, node_exclusion, node_ip, node_weight
+from nplb.policy.nodes import (
+    EndpointCounts,
+    Exclusion,
+    count_endpoints,
+    counts_as_not_ready,
+    drain_exclusion,
+    node_exclusion,
+    node_ip,
+    node_weight,
+)
 from nplb.policy.selectors import parse_selector
+
+# What makes a node less wanted, as parts of its tier: the graver, the more.
+NO_POD_TIER = 1
+OTHER_ZONE_TIER = 2
+NOT_READY_TIER = 4
+UNWELL_TIER = 8
+
+NOT_READY = "the Node is NotReady: it serves once too few others work"
 
 
 class Row(NamedTuple):
     """A node as every Service sees it. `ip` None: no address is usable; `out`: why no Service
-    may use it."""
+    may use it; `note`: what a person should know of it while it is in."""
 
     node: Node
     ip: str | None
     out: Exclusion | None
     weight: int
     tier: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +49,9 @@ class ClusterView:
     zone: str
     nodes: tuple[tuple[Node, Exclusion | None], ...]
     slices: Mapping[tuple[str, str], Sequence[EndpointSlice]]
+    ready_counts: bool
     _rows: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
+    _endpoints: dict[tuple[str, str], EndpointCounts] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -39,8 +60,13 @@ class ClusterView:
         snapshot: Snapshot,
         zone: str,
         drains: Sequence[ManualDrain],
+        blast_radius: BlastRadius,
     ) -> "ClusterView":
-        """The view that a snapshot gives. `zone` is the edge's own, `drains` of any cluster."""
+        """The view that a snapshot gives. `zone` is the edge's own, `drains` of any cluster.
+
+        Where more nodes are NotReady than may leave by the API's word, Ready counts for
+        nothing: a few nodes must not get all clients because of a mass NotReady.
+        """
         drained = {d.node: drain_exclusion(d) for d in drains if d.cluster == cluster.name}
         selector = parse_selector(cluster.node_selector)
         slices: dict[tuple[str, str], list[EndpointSlice]] = {}
@@ -50,7 +76,23 @@ class ClusterView:
         nodes = tuple(
             (node, drained.get(node.name) or node_exclusion(node, selector)) for node in ordered
         )
-        return cls(cluster=cluster, zone=zone, nodes=nodes, slices=slices)
+        usable = [node for node, out in nodes if out is None]
+        not_ready = sum(counts_as_not_ready(node) for node in usable)
+        return cls(
+            cluster=cluster,
+            zone=zone,
+            nodes=nodes,
+            slices=slices,
+            ready_counts=not_ready <= blast_radius.limit(len(usable)),
+        )
+
+    def endpoints(self, service: Service) -> EndpointCounts:
+        """A Service's endpoints by node."""
+        key = (service.key.namespace, service.key.name)
+        counts = self._endpoints.get(key)
+        if counts is None:
+            counts = self._endpoints[key] = count_endpoints(self.slices.get(key, ()))
+        return counts
 
     def rows(self, families: tuple[str, ...]) -> list[Row]:
         """Every node with its address for Services of these families, and why it is out."""
@@ -63,9 +105,12 @@ class ClusterView:
                     node_ip(node, types, families),
                     out,
                     _weight(node),
-                    0 if self.zone in ("", node.zone) else 1,
+                    (0 if self.zone in ("", node.zone) else OTHER_ZONE_TIER)
+                    + (NOT_READY_TIER if lowered else 0),
+                    NOT_READY if lowered else "",
                 )
                 for node, out in self.nodes
+                for lowered in (self.ready_counts and counts_as_not_ready(node),)
             ]
             self._rows[families] = rows
         return rows

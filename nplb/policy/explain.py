@@ -56,6 +56,13 @@ BACKEND_REASONS: dict[BackendReason, Explanation] = {
         "Too few backends pass their probes, so all of them are tried.",
         "Enough backends that pass again.",
     ),
+    BackendReason.KEPT: _of(
+        Signal.NODE,
+        "The API says that it should leave, but more of the Service's nodes would leave than "
+        "health.blast_radius lets go because of the API alone. It is kept while its probes pass.",
+        "Failed probes, the API taking back what it says, time (health.blast_radius.window), or "
+        "`nplb drain`.",
+    ),
     BackendReason.NODE_DELETING: _of(
         Signal.NODE,
         f"The Node has a deletion timestamp: it gets no new connection. {_KEEPS}",
@@ -92,6 +99,18 @@ BACKEND_REASONS: dict[BackendReason, Explanation] = {
         Signal.ENDPOINTS,
         f"With externalTrafficPolicy: Local, its last pods on this node are terminating. {_KEEPS}",
         "A ready pod of the Service on this node.",
+    ),
+    BackendReason.HEALTH_CHECK_PORT: _of(
+        Signal.PROBE,
+        "The Service's health check node port answers 503 there: the node has no ready pod of it. "
+        f"{_KEEPS}",
+        "A ready pod of the Service on this node.",
+    ),
+    BackendReason.KUBE_PROXY_UNWELL: _of(
+        Signal.PROBE,
+        "The node's kube-proxy says on port 10256 that it is not well, or does not say anything, "
+        f"and health.kube_proxy is require. {_KEEPS}",
+        "A kube-proxy that is well. Look at its log, and whether the edge may reach port 10256.",
     ),
     BackendReason.NO_LOCAL_ENDPOINT: _of(
         Signal.ENDPOINTS,
@@ -145,6 +164,24 @@ BACKEND_REASONS: dict[BackendReason, Explanation] = {
         Signal.ENDPOINTS,
         "The Service has no ready endpoint, so every node refuses. The nodes are not to blame.",
         "A ready pod of the Service.",
+    ),
+    BackendReason.NODE_SILENT: _of(
+        Signal.PROBE,
+        "No service of the node answers: the node is down, or the network to it.",
+        "As many successful probes in a row as health.rise says. Try to reach the node from the "
+        "edge.",
+    ),
+    BackendReason.KUBE_PROXY_DOWN: _of(
+        Signal.PROBE,
+        "The node is there, but every service on it refuses: its kube-proxy does not run, or has "
+        "not written its rules yet.",
+        "As many successful probes in a row as health.rise says. Look at kube-proxy on the node.",
+    ),
+    BackendReason.LOCAL_SILENT: _of(
+        Signal.PROBE,
+        "The node answers for other services, but drops connections for this one: with "
+        "externalTrafficPolicy: Local, kube-proxy does so where the Service has no pod.",
+        "A ready pod of the Service on this node, or externalTrafficPolicy: Cluster.",
     ),
 }
 

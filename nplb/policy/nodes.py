@@ -62,6 +62,12 @@ def drain_exclusion(drain: ManualDrain) -> Exclusion:
     return Exclusion(reason=BackendReason.MANUAL_DRAIN, detail=drain.text)
 
 
+def counts_as_not_ready(node: Node) -> bool:
+    """Whether the API says that the node is not ready. A Node without a Ready condition, as in
+    a manifest, says nothing."""
+    return node.ready is False or (node.ready is None and bool(node.ready_reason))
+
+
 def node_ip(node: Node, types: Sequence[str], families: Sequence[str]) -> str | None:
     """The node's address for a Service: the first of the first wanted type that has one.
 
@@ -107,6 +113,11 @@ class EndpointCounts:
     known: bool
     empty: bool
     by_node: Mapping[str, LocalEndpoints]
+
+    @property
+    def ready_nodes(self) -> frozenset[str]:
+        """The names of nodes that hold a ready endpoint."""
+        return frozenset(name for name, here in self.by_node.items() if here.ready)
 
 
 def count_endpoints(slices: Sequence[EndpointSlice]) -> EndpointCounts:

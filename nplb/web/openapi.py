@@ -15,10 +15,12 @@ from pathlib import PurePath
 from nplb import __version__
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.drain import ManualDrain
+from nplb.model.health import ProbeKind
 from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
 from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.status import Status
+from nplb.model.verdict import ProbeRole, ProbeTarget
 from nplb.observe.history import SERIES
 from nplb.policy.explain import Explanation
 from nplb.web.render import JSON
@@ -29,6 +31,17 @@ _KEYS: dict[type, JSON] = {
     FrontendKey: {"text": _TEXT, "service": ServiceKey, "port": int, "protocol": str},
     BackendKey: {"text": _TEXT, "node": str, "address": Address},
     Address: {"text": _TEXT, "ip": str, "port": int},
+    ProbeTarget: {
+        "address": Address,
+        "role": ProbeRole,
+        "kind": ProbeKind,
+        "interval_seconds": float,
+        "timeout_seconds": float,
+        "rise": int,
+        "fall": int,
+        "expect_refusal": bool,
+        "turn_seconds": float,
+    },
 }
 _PLAIN: dict[object, JSON] = {
     str: {"type": "string"},

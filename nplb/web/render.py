@@ -9,6 +9,7 @@ The rules, which are part of the API:
   a service is `{"text": "prod/shop/web", "cluster", "namespace", "name"}`, a frontend
   `{"text", "service": {...}, "port", "protocol"}`, a backend `{"text", "node", "address"}`
   (its frontend is the object around it), an address `{"text", "ip", "port"}`.
+- What to probe is an object with the settings of its probes, not those of its whole frontend.
 - A mapping is an object. Where its keys are not words, they are that same text.
 - Infinity and what is not a number, which JSON lacks, are null.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
 from nplb.model.status import Status
+from nplb.model.verdict import ProbeTarget
 
 JSON = Any
 """What `json.dumps` takes: dict, list, str, int, float, bool, None."""
@@ -54,6 +56,18 @@ def _render_other(value: object) -> JSON:
             return {"text": str(value), **parts}
         case BackendKey(node=node, address=address):
             return {"text": str(value), "node": node, "address": render(address)}
+        case ProbeTarget(address=address, health=health, check=check, role=role):
+            return {
+                "address": render(address),
+                "role": role.value,
+                "kind": check.kind.value,
+                "interval_seconds": health.interval_seconds,
+                "timeout_seconds": health.timeout_seconds,
+                "rise": health.rise,
+                "fall": health.fall,
+                "expect_refusal": value.expect_refusal,
+                "turn_seconds": value.turn_seconds,
+            }
         case Enum():
             return render(value.value)
         case Mapping():

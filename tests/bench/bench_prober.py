@@ -14,6 +14,7 @@ import sys
 import time
 
 from nplb.health.prober import Prober
+from nplb.model.health import HealthSettings
 from nplb.model.keys import Address
 from nplb.model.verdict import ProbeTarget
 
@@ -29,10 +30,7 @@ async def main(count: int, seconds: float) -> None:
     targets = tuple(
         ProbeTarget(
             address=Address(f"127.9.{n // 250}.{n % 250 + 1}", ports[n % 2]),
-            interval_seconds=interval,
-            timeout_seconds=1.0,
-            rise=2,
-            fall=2,
+            health=HealthSettings(interval_seconds=interval, timeout_seconds=1.0, rise=2, fall=2),
         )
         for n in range(count)
     )

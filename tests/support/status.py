@@ -101,15 +101,7 @@ def status(*frontends: Frontend, **changes: object) -> Status:
             generation=generation,
             frontends=tuple(keys),
             probes=tuple(
-                ProbeTarget(
-                    address=backend.key.address,
-                    interval_seconds=5,
-                    timeout_seconds=1,
-                    rise=2,
-                    fall=2,
-                )
-                for one in keys
-                for backend in one.backends
+                ProbeTarget(address=backend.key.address) for one in keys for backend in one.backends
             ),
         ),
         applied=Applied(generation=generation),

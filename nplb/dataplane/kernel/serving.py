@@ -53,16 +53,17 @@ def rows_of(frontend: Frontend) -> tuple[Row, ...]:
 def serve(rows: tuple[Row, ...], *, fail_open: bool, spill_below: float) -> tuple[bool, ...]:
     """Which rows get new connections.
 
-    Tier 0 alone serves while enough of it is active. With `fail_open` those that are down are
-    tried where none is active.
+    The lowest tiers alone serve while enough of them is active. With `fail_open` those that are
+    down are tried where none is active.
     """
     active = [state is BackendState.ACTIVE for _, _, state, _ in rows]
     if not any(active):
         return tuple(fail_open and state is BackendState.DOWN for _, _, state, _ in rows)
-    near = [not tier for _, _, _, tier in rows]
-    if not all(near):
+    tiers = [tier for _, _, _, tier in rows]
+    for most in sorted({tier for tier, one in zip(tiers, active, strict=True) if one})[:-1]:
+        near = [tier <= most for tier in tiers]
         usable = [one and other for one, other in zip(active, near, strict=True)]
-        if any(usable) and sum(usable) >= spill_below * sum(near):
+        if sum(usable) >= spill_below * sum(near):
             return tuple(usable)
     return tuple(active)
 

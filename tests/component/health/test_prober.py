@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from nplb.health.prober import Prober
+from nplb.model.health import HealthSettings
 from nplb.model.keys import Address
 from nplb.model.reasons import Cause
 from nplb.model.verdict import InitialState, ProbeTarget, Verdict
@@ -71,11 +72,14 @@ def target(
 ) -> ProbeTarget:
     return ProbeTarget(
         address=address,
-        interval_seconds=interval,
-        timeout_seconds=timeout,
-        rise=rise,
-        fall=fall,
-        initial=initial,
+        health=HealthSettings(
+            interval_seconds=interval,
+            fast_seconds=interval,
+            timeout_seconds=timeout,
+            rise=rise,
+            fall=fall,
+            initial=initial,
+        ),
     )
 
 
@@ -304,6 +308,7 @@ async def test_few_at_once_when_descriptors_are_few() -> None:
 PAUSED = """
 import asyncio, random, sys, time
 from nplb.health.prober import Prober
+from nplb.model.health import HealthSettings
 from nplb.model.keys import Address
 from nplb.model.verdict import ProbeTarget
 
@@ -312,8 +317,8 @@ async def main():
         print(*(v.healthy for v in verdicts.values()), flush=True)
     prober = Prober(publish=publish, rng=random.Random(1), now=time.time)
     prober.retarget(tuple(
-        ProbeTarget(address=Address("127.0.0.1", int(port)), interval_seconds=0.02,
-                    timeout_seconds=0.3, rise=1, fall=1)
+        ProbeTarget(address=Address("127.0.0.1", int(port)), health=HealthSettings(
+            interval_seconds=0.02, timeout_seconds=0.3, rise=1, fall=1))
         for port in sys.argv[1:]))
     prober.start()
     while True:

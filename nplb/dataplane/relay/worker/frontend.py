@@ -434,11 +434,12 @@ class Frontend:
         usable = [b for b in known if b.state == ACTIVE]
         if not usable and self.no_backend == "fail_open":
             usable = [b for b in known if b.state == DOWN] or list(known)
-        near = [b for b in usable if b.tier == 0]
-        if 0 < len(near) < len(usable):
-            of_near = sum(1 for b in known if b.tier == 0)
-            if len(near) >= self.spill_below * of_near:
+        # The lower a tier, the sooner it serves; a higher one helps when too few below it do.
+        for tier in sorted({b.tier for b in usable})[:-1]:
+            near = [b for b in usable if b.tier <= tier]
+            if len(near) >= self.spill_below * sum(1 for b in known if b.tier <= tier):
                 usable = near
+                break
         self.rebuild_at = NEVER
         self._warm(usable)
         shunned = [b for b in usable if b.shunned_until > now]
