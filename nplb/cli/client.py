@@ -135,6 +135,12 @@ def get_json(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -
     return ask(url, "GET", path, timeout_seconds=timeout_seconds)
 
 
+def get_text(url: str, path: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
+    """GET a page of the admin server as text, whatever its status. Raises HostError."""
+    _, answer = _exchange(url, "GET", path, accept="text/plain", timeout_seconds=timeout_seconds)
+    return answer.decode("utf-8", "replace")
+
+
 def ask(
     url: str,
     method: str,
@@ -146,6 +152,30 @@ def ask(
 ) -> Any:
     """One request to the admin server, with `body` as JSON and a bearer token if there is one.
     Returns the answer's JSON, None if it has none. Raises HostError that says what to do."""
+    response, answer = _exchange(
+        url, method, path, body=body, token=token, timeout_seconds=timeout_seconds
+    )
+    document = _decode(answer)
+    if response.status == 204:
+        return None
+    if response.status not in (200, 201):
+        raise HostError(f"{url}{path} answers {response.status}: {_reason(document, response)}")
+    if document is None:
+        raise HostError(f"{url}{path} does not answer with JSON: is it another program's port?")
+    return document
+
+
+def _exchange(
+    url: str,
+    method: str,
+    path: str,
+    *,
+    body: Any = None,
+    token: str = "",
+    accept: str = "application/json",
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """One request, and all of its answer."""
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -165,7 +195,7 @@ def ask(
             parts.hostname or "", parts.port, timeout=timeout_seconds
         )
     try:
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         token = token or _usual_token()
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -192,14 +222,7 @@ def ask(
         raise HostError(f"{url} broke its answer off, is nplb ending? Try again")
     if len(answer) > MAX_BYTES:
         raise HostError(f"{url}{path} answers with more than {MAX_BYTES} bytes")
-    document = _decode(answer)
-    if response.status == 204:
-        return None
-    if response.status not in (200, 201):
-        raise HostError(f"{url}{path} answers {response.status}: {_reason(document, response)}")
-    if document is None:
-        raise HostError(f"{url}{path} does not answer with JSON: is it another program's port?")
-    return document
+    return response, answer
 
 
 def _usual_token() -> str:

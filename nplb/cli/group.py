@@ -14,11 +14,13 @@ from typing import Any, NoReturn
 import click
 
 from nplb.model.errors import HostPermissionError, NplbError
+from nplb.model.secrets import scrubbed
 
 INTERRUPTED = 130
 
 # Every command and what `nplb --help` says of it, in that order. A command is the click command
-# named `command` of the module nplb.cli.NAME; one whose module is absent is not there.
+# named `command` of the module nplb.cli.NAME (with `_` for `-`); one whose module is absent is
+# not there.
 COMMANDS: dict[str, str] = {
     "run": "Run the balancer until SIGTERM or SIGINT.",
     "check": "Validate the configuration: all errors at once.",
@@ -31,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "drain": "Take a node out by hand.",
     "undrain": "Put a drained node back.",
     "rules": "Show or delete the kernel plane's rules.",
+    "support-bundle": "Write one file with what support needs.",
     "lab": "Run a sandbox cluster.",
     "demo": "Run a sandbox cluster with nplb in front of it.",
     "completion": "Print the completion script for a shell.",
@@ -48,7 +51,7 @@ class CommandGroup(click.Group):
         """The command of this name, or None."""
         if cmd_name not in COMMANDS or not _is_there(cmd_name):
             return None
-        found = importlib.import_module(f"nplb.cli.{cmd_name}").command
+        found = importlib.import_module(_module(cmd_name)).command
         assert isinstance(found, click.Command)
         found.name = cmd_name
         return found
@@ -101,12 +104,17 @@ class CommandGroup(click.Group):
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     """End with one line of ours, or with the lines of what has several, each with its place."""
-    click.echo(message if "\n" in message else f"nplb: {message}", err=True)
+    shown = scrubbed(message)
+    click.echo(shown if "\n" in shown else f"nplb: {shown}", err=True)
     raise SystemExit(exit_code)
 
 
 def _is_there(name: str) -> bool:
-    return importlib.util.find_spec(f"nplb.cli.{name}") is not None
+    return importlib.util.find_spec(_module(name)) is not None
+
+
+def _module(name: str) -> str:
+    return f"nplb.cli.{name.replace('-', '_')}"
 
 
 def _said(error: OSError) -> str:

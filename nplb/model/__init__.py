@@ -16,5 +16,6 @@ kernel     which plane serves a frontend, and what only the kernel plane can be 
 applied    what a plane made of a plan, and its counters
 finding    something an operator should know, with what to do about it
 ledger     who holds which NodePort, ready to be shown
+secrets    what must not be shown in any text
 errors     one root exception, three families by blame
 """

@@ -1,9 +1,9 @@
 """Logging set-up: text for people or JSON lines for machines, on standard error.
 
 One record is one line (a traceback follows its line in text, and is a field in JSON): line
-breaks in what others sent can't forge a record. Lines that repeat are held back: of those
-with the same logger, level and template, `BURST` pass in each `WINDOW_SECONDS`, and one line
-says afterwards how many did not.
+breaks in what others sent can't forge a record, and what looks like a secret is not written.
+Lines that repeat are held back: of those with the same logger, level and template, `BURST` pass
+in each `WINDOW_SECONDS`, and one line says afterwards how many did not.
 """
 
 import json
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from nplb.model.secrets import scrubbed
 from nplb.model.settings import LogSettings
 
 BURST = 50
@@ -49,7 +50,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         name = record.name.removeprefix("nplb.")
-        text = record.getMessage().translate(_CONTROL)
+        text = scrubbed(record.getMessage()).translate(_CONTROL)
         line = f"{_time(record)} {record.levelname.lower()} {name}: {text}"
         trace = _trace(self, record)
         return f"{line}\n{trace}" if trace else line
@@ -64,7 +65,7 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": scrubbed(record.getMessage()),
         }
         for name, value in vars(record).items():
             if name not in _STANDARD and not name.startswith("_"):
@@ -120,4 +121,4 @@ def _time(record: logging.LogRecord) -> str:
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     if not record.exc_info:
         return ""
-    return formatter.formatException(record.exc_info)
+    return scrubbed(formatter.formatException(record.exc_info))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nplb.model.errors import ConfigurationError
+from nplb.model.secrets import scrubbed
 from nplb.sources.kubernetes.kubeconfig import Access
 
 DEADLINE_SECONDS = 60.0
@@ -107,7 +108,7 @@ async def _run(
         said = stderr.decode(errors="replace").strip()[-_MAX_STDERR:]
         raise ConfigurationError(
             f"{access.origin}: the exec plugin {command} ended with exit code "
-            f"{process.returncode}: {said or 'it said nothing'}"
+            f"{process.returncode}: {scrubbed(said) or 'it said nothing'}"
         )
     return stdout
 

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 
 from nplb.model.errors import ClusterError
+from nplb.model.secrets import scrubbed
 from nplb.sources.kubernetes.resources import Scope
 
 _MAX_SHOWN = 300
@@ -41,7 +42,7 @@ class ApiFault(ClusterError):
         forget_version: bool = False,
         renew: bool = False,
     ) -> None:
-        super().__init__(text)
+        super().__init__(scrubbed(text))
         self.status = status
         self.retry_after = retry_after
         self.forget_version = forget_version
