@@ -28,7 +28,7 @@ Path = tuple[str, ...]
 def _keys(model: type[BaseModel], prefix: Path = ()) -> Iterator[Path]:
     for name, info in model.model_fields.items():
         path = (*prefix, name)
-        if path[0] in _HOSTS_OWN:
+        if path[0] in _HOSTS_OWN or path[-1] == "ca_file":
             continue
         inner = section_of(info.annotation)
         if inner is None:

@@ -126,7 +126,9 @@ class AnnotationReader:
     def _options(self, service: Service, given: Mapping[str, Any]) -> FrontendSettings:
         section = FrontendSection.model_validate({"service": service.key.short, **given})
         general = self._settings
-        return build_frontend(section, {}, general.timeouts, general.relay, general.kernel)
+        return build_frontend(
+            section, {}, general.timeouts, general.relay, general.kernel, general.health
+        )
 
     # -- ports on the edge --------------------------------------------------------------------
 

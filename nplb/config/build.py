@@ -9,7 +9,9 @@ from nplb.config.checks import absolute
 from nplb.config.connections import FrontendSection
 from nplb.config.cpus import usable_cpus
 from nplb.config.document import ClusterSection, EdgeSection
+from nplb.config.health import CHECK_KEYS, HEALTH_KEYS
 from nplb.config.sections import Sections
+from nplb.model.health import BlastRadius, Check, HealthSettings, SharingSettings
 from nplb.model.kernel import KernelOptions
 from nplb.model.plan import Timeouts
 from nplb.model.prefixes import PrefixFile
@@ -20,7 +22,6 @@ from nplb.model.settings import (
     AnnotationSettings,
     ClusterSettings,
     FrontendSettings,
-    HealthSettings,
     KubernetesSource,
     ListenSettings,
     LogSettings,
@@ -64,7 +65,9 @@ _TIMEOUTS: dict[str, tuple[str, ...]] = {
 _KERNEL: dict[str, tuple[str, ...]] = {
     name: ("kernel", name) for name in ("masquerade", "end_on_down", "refusal")
 }
-V = TypeVar("V", Timeouts, RelayOptions, KernelOptions)
+_HEALTH = {field: ("health", *path) for field, path in HEALTH_KEYS.items()}
+_CHECK = {field: ("health", *path) for field, path in CHECK_KEYS.items()}
+V = TypeVar("V", Timeouts, RelayOptions, KernelOptions, HealthSettings, Check)
 
 
 def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Settings:
@@ -73,6 +76,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
     timeouts = _laid_over(Timeouts(), [edge], _TIMEOUTS)
     options = _laid_over(RelayOptions(), [edge], _OPTIONS)
     kernel = _laid_over(KernelOptions(), [edge], _KERNEL)
+    health = _health(HealthSettings(), [edge])
     frontends = list(sections.frontends.values())
     of_services: dict[str, list[FrontendSection]] = {}
     for one in frontends:
@@ -82,7 +86,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         clusters=tuple(_cluster(section, base) for section in sections.clusters.values()),
         listen=ListenSettings(addresses=tuple(edge.listen.addresses), port=edge.listen.port),
         frontends=tuple(
-            build_frontend(one, of_services, timeouts, options, kernel) for one in frontends
+            build_frontend(one, of_services, timeouts, options, kernel, health) for one in frontends
         ),
         annotations=AnnotationSettings(
             allow=tuple(edge.annotations.allow), ports=tuple(edge.annotations.ports)
@@ -92,15 +96,13 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         connect_attempts=edge.connect_attempts,
         relay=options,
         max_connections=edge.limits.total,
-        health=HealthSettings(
-            enabled=edge.health.enabled,
-            interval_seconds=edge.health.interval,
-            timeout_seconds=edge.health.timeout,
-            rise=edge.health.rise,
-            fall=edge.health.fall,
-            jitter=edge.health.jitter,
-            initial=edge.health.initial,
+        health=health,
+        sharing=SharingSettings(mode=edge.health.share, budget=edge.health.budget),
+        blast_radius=BlastRadius(
+            share=edge.health.blast_radius.share,
+            window_seconds=edge.health.blast_radius.window,
         ),
+        prefer_pods=edge.prefer_pods,
         plane=edge.plane,
         kernel=kernel,
         workers=usable_cpus() if edge.workers is None else edge.workers,
@@ -134,6 +136,11 @@ def _laid_over(base: V, chain: Sequence[object], keys: Mapping[str, tuple[str, .
             kind = type(getattr(base, field))
             changes[field] = given[0] if isinstance(given[0], PrefixFile) else kind(given[0])
     return replace(base, **changes)
+
+
+def _health(base: HealthSettings, chain: Sequence[object]) -> HealthSettings:
+    health = _laid_over(base, chain, _HEALTH)
+    return replace(health, check=_laid_over(base.check, chain, _CHECK))
 
 
 def _given(section: object, path: Sequence[str]) -> Any:
@@ -174,6 +181,7 @@ def build_frontend(
     timeouts: Timeouts,
     options: RelayOptions,
     kernel: KernelOptions,
+    health: HealthSettings,
 ) -> FrontendSettings:
     """An override. What it leaves out of a group (deadlines, options) is as in the entry for the
     whole Service (`of_services`, by name), or else as it is in general."""
@@ -192,16 +200,19 @@ def build_frontend(
         relay=_laid_over(options, chain, _OPTIONS) if _gives(section, _OPTIONS) else None,
         plane=section.plane,
         kernel=_laid_over(kernel, chain, _KERNEL) if _gives(section, _KERNEL) else None,
+        health=_health(health, chain) if section.health is not None else None,
+        prefer_pods=section.prefer_pods,
         given=frozenset(
             field
-            for keys in (_TIMEOUTS, _OPTIONS, _KERNEL)
+            for keys in (_TIMEOUTS, _OPTIONS, _KERNEL, _HEALTH)
             for field, path in keys.items()
             if any(_given(one, path) is not None for one in chain)
-        ),
+        )
+        | ({"check"} if any(_gives(one, _CHECK) for one in chain) else frozenset()),
     )
 
 
-def _gives(section: FrontendSection, keys: Mapping[str, tuple[str, ...]]) -> bool:
+def _gives(section: object, keys: Mapping[str, tuple[str, ...]]) -> bool:
     return any(_given(section, path) is not None for path in keys.values())
 
 

@@ -8,9 +8,11 @@ from nplb.alloc.portrange import parse_port_range
 from nplb.config.connections import FrontendSection
 from nplb.config.document import ClusterSection, EdgeSection
 from nplb.config.errors import spelled
+from nplb.config.health import FrontendHealthSection, HealthSection
 from nplb.config.sections import Report, Sections
 from nplb.config.values import show_duration
 from nplb.config.words import did_you_mean, listed, shown
+from nplb.model.health import ProbeKind
 from nplb.model.keys import Address
 from nplb.model.relay import SendProxy
 from nplb.model.settings import EdgePort
@@ -25,7 +27,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
         _check_source(index, cluster, report)
         _check_files(index, cluster, warn, base)
     _check_names(sections.clusters, report)
-    _check_health(sections.edge, report)
+    _check_health(sections, report, warn)
     _check_frontends(sections, report, warn)
     _check_listens(sections, report)
     _check_admin(sections, report, warn)
@@ -80,12 +82,53 @@ def _check_names(clusters: dict[int, ClusterSection], report: Report) -> None:
         first.setdefault(cluster.name, index)
 
 
-def _check_health(edge: EdgeSection, report: Report) -> None:
-    health = edge.health
-    if health.timeout >= health.interval:
-        timeout, interval = show_duration(health.timeout), show_duration(health.interval)
+def _check_health(sections: Sections, report: Report, warn: Report) -> None:
+    general = sections.edge.health
+    if general.timeout >= general.interval:
+        timeout, interval = show_duration(general.timeout), show_duration(general.interval)
         what = f"{timeout} is not shorter than health.interval ({interval})"
         report(("health", "timeout"), f"{what}, shorten it or lengthen the interval")
+    _check_probe(("health",), general.probe, general, report, warn)
+    for index, frontend in sections.frontends.items():
+        own = frontend.health
+        if own is None:
+            continue
+        path = ("frontends", index, "health")
+        limit = general.timeout if own.timeout is None else own.timeout
+        every = general.interval if own.interval is None else own.interval
+        given = own.timeout is not None or own.interval is not None
+        if given and limit >= every:
+            what = f"timeout ({show_duration(limit)}) is not shorter than interval"
+            advice = "shorten it or lengthen the interval"
+            report(path, f"{what} ({show_duration(every)}), {advice}")
+        kind = general.probe if own.probe is None else own.probe
+        _check_probe(path, kind, own, report, warn, general)
+
+
+def _check_probe(
+    path: tuple[str | int, ...],
+    kind: ProbeKind,
+    section: HealthSection | FrontendHealthSection,
+    report: Report,
+    warn: Report,
+    general: HealthSection | None = None,
+) -> None:
+    """Keys that a probe of this kind needs, and keys that it does not use."""
+    chosen = section.probe is not None if general is not None else True
+    if kind is ProbeKind.SEND_EXPECT:
+        said = section.send or section.expect
+        if general is not None:
+            said = said or general.send or general.expect
+        if chosen and not said:
+            report(path, "probe: send_expect has nothing to send or expect, write one of the two")
+    elif general is not None and (section.send is not None or section.expect is not None):
+        warn(path, f"send and expect are for probe: send_expect, this probe is {kind}")
+    asked = section.http if general is not None else None
+    if asked is not None and kind not in (ProbeKind.HTTP, ProbeKind.HTTPS):
+        warn((*path, "http"), f"is for probe: http or https, this probe is {kind}")
+    secured = section.tls if general is not None else None
+    if secured is not None and kind not in (ProbeKind.TLS, ProbeKind.HTTPS):
+        warn((*path, "tls"), f"is for probe: https or tls, this probe is {kind}")
 
 
 def _check_frontends(sections: Sections, report: Report, warn: Report) -> None:

@@ -28,6 +28,7 @@ from nplb.config.fields import (
     within,
     words_schema,
 )
+from nplb.config.health import FrontendHealthSection
 from nplb.config.keys import DAY, Section, duration, key, off, off_duration, section
 from nplb.model.kernel import PlaneKind, Refusal
 from nplb.model.reasons import Balance
@@ -208,6 +209,8 @@ class FrontendSection(Section):
     access_log: Maybe[Bool] = key(None, "Instead of the general `access_log`.")
     plane: Maybe[PlaneWord] = key(None, "Instead of the general `plane`.")
     kernel: Maybe[FrontendKernelSection] = key(None, "What differs on the kernel plane.")
+    health: Maybe[FrontendHealthSection] = key(None, "What differs in its probes.")
+    prefer_pods: Maybe[Bool] = key(None, "Instead of the general `prefer_pods`.")
 
 
 class ConnectionKeys(Section):
@@ -283,6 +286,11 @@ class ConnectionKeys(Section):
         OPTIONS.spill_below,
         "Where some nodes are preferred, the others serve too once less than this share of the "
         "preferred ones works.",
+    )
+    prefer_pods: Bool = key(
+        _GENERAL.prefer_pods,
+        "Prefer the nodes that hold ready pods of a Service with externalTrafficPolicy: Cluster; "
+        "that saves the hop to another node. See `spill_below`.",
     )
     on_leave: LeaveWord = key(
         OPTIONS.on_leave,

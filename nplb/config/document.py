@@ -14,7 +14,6 @@ from nplb.config.annotationkeys import GROUPS, NAMES
 from nplb.config.connections import ConnectionKeys, FrontendSection
 from nplb.config.fields import (
     AdminListen,
-    Bool,
     Duration,
     Ips,
     LabelSelector,
@@ -33,22 +32,17 @@ from nplb.config.fields import (
     one_or_many,
     only_list,
     read_port_or_range,
-    share,
-    share_schema,
     some_distinct,
-    whole,
-    whole_schema,
     within,
     words_schema,
 )
+from nplb.config.health import HealthSection
 from nplb.config.keys import DAY, Section, duration, key, section
 from nplb.config.words import did_you_mean, shown
 from nplb.model.settings import (
     AnonymousRead,
     ClusterSettings,
     EdgePort,
-    HealthSettings,
-    InitialState,
     ListenSettings,
     LogSettings,
     ManifestsSource,
@@ -58,7 +52,6 @@ from nplb.model.settings import (
 
 # What the defaults are, by the types that own them.
 _CLUSTER = ClusterSettings(name="", source=ManifestsSource(paths=()))
-_HEALTH = HealthSettings()
 _LISTEN = ListenSettings()
 _LOG = LogSettings()
 _SHUTDOWN = ShutdownSettings()
@@ -89,9 +82,6 @@ class LogFormat(StrEnum):
 
 
 EdgePortWord = Annotated[EdgePort, PlainValidator(one_of(EdgePort)), words_schema(EdgePort)]
-InitialWord = Annotated[
-    InitialState, PlainValidator(one_of(InitialState)), words_schema(InitialState)
-]
 LevelWord = Annotated[LogLevel, PlainValidator(one_of(LogLevel)), words_schema(LogLevel)]
 FormatWord = Annotated[LogFormat, PlainValidator(one_of(LogFormat)), words_schema(LogFormat)]
 AnonymousWord = Annotated[
@@ -140,12 +130,6 @@ PortsOrRanges = Annotated[
         },
         off=True,
     ),
-]
-Probes = Annotated[int, PlainValidator(whole(1, 100)), whole_schema(1, 100)]
-Jitter = Annotated[
-    float,
-    PlainValidator(share(0.5)),
-    share_schema(0.5),
 ]
 
 
@@ -236,30 +220,6 @@ class AnnotationsSection(Section):
         "The ports of this host that the annotation `edge-port` may ask for: numbers or ranges, "
         "one or a list. `off`: none.",
         shown="off",
-    )
-
-
-class HealthSection(Section):
-    """How nodes are probed: a TCP connection to every NodePort, again and again."""
-
-    enabled: Bool = key(_HEALTH.enabled, "Without probes every node counts as working.")
-    interval: Annotated[Duration, within(0.1, 3600)] = duration(
-        _HEALTH.interval_seconds, "From one probe of a node to the next."
-    )
-    timeout: Annotated[Duration, within(0.01, 60)] = duration(
-        _HEALTH.timeout_seconds,
-        "How long a node may take to accept a probe. Shorter than the interval.",
-    )
-    rise: Probes = key(_HEALTH.rise, "Probes in a row that must succeed to bring a node back.")
-    fall: Probes = key(_HEALTH.fall, "Probes in a row that must fail to take a node out.")
-    jitter: Jitter = key(
-        _HEALTH.jitter,
-        "Each probe is moved at random by up to this share of the interval, so that they spread.",
-    )
-    initial: InitialWord = key(
-        _HEALTH.initial,
-        "What a node is before its first probe. `probe`: not used, and the first probe decides. "
-        "`up`: used. `down`: not used until `rise` probes have succeeded.",
     )
 
 

@@ -8,8 +8,8 @@ from nplb.model.cluster import Service, ServicePort
 from nplb.model.relay import SOURCE_FIELDS, RelayOptions
 from nplb.model.settings import FrontendSettings
 
-_GROUPS = ("timeouts", "relay", "kernel")
-_FIELDS = ("listen", "balance", "connect_attempts", "plane", "health", "prefer_pods", *_GROUPS)
+_GROUPS = ("timeouts", "relay", "kernel", "health")
+_FIELDS = ("listen", "balance", "connect_attempts", "plane", "prefer_pods", *_GROUPS)
 
 
 def overrides_for(

@@ -13,6 +13,7 @@ from nplb.config import load_settings
 from nplb.config.schema import make_schema, schema_text
 from nplb.config.sections import key_paths
 from nplb.config.yaml import parse
+from nplb.model.health import TCP_CHECK
 from nplb.model.settings import Settings
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -54,6 +55,9 @@ def test_the_example_is_valid_and_shows_the_defaults() -> None:
     log = replace(settings.log, access_file=None)
     relay = replace(settings.relay, source_ranges_file=None, denied_ranges_file=None)
     settings = replace(settings, admin=admin, log=log, relay=relay)
+    # What has no value of its own by default is shown with an example.
+    health = replace(settings.health, slow_seconds=0.0, check=TCP_CHECK)
+    settings = replace(settings, health=health)
     assert settings == Settings(clusters=())
 
 
