@@ -1,4 +1,5 @@
-"""Rules for every test: under NPLB_TEST_ALL=1 a skipped test is a failed one."""
+"""Rules for every test: under NPLB_TEST_ALL=1 a skipped test is a failed one, and what a test has
+recorded as `told` stands at the end of the run."""
 
 import os
 from collections.abc import Generator
@@ -22,3 +23,18 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped under NPLB_TEST_ALL=1: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    told = {
+        str(text)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+        for name, text in report.user_properties
+        if name == "told"
+    }
+    if told:
+        terminalreporter.section("told")
+        for text in sorted(told):
+            terminalreporter.line(text)

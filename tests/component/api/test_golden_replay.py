@@ -11,7 +11,7 @@ Nothing is left out but what the lab does not promise, which stands here:
 
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -57,12 +57,17 @@ async def _replay(replay: Replay, name: str) -> tuple[int, list[str]]:
     return matched, found
 
 
+Tell = Callable[[str, object], None]
+
+
 @pytest.mark.parametrize("name", FILES)
-async def test_every_recorded_exchange_matches(replay: Replay, name: str) -> None:
+async def test_every_recorded_exchange_matches(
+    replay: Replay, name: str, record_property: Tell
+) -> None:
     for earlier in FILES[: FILES.index(name)]:
         await _replay(replay, earlier)
     matched, found = await _replay(replay, name)
-    print(f"{name}: {matched} of {len(load(name))} exchanges match")
+    record_property("told", f"{name}: {matched} of {len(load(name))} exchanges match")
     assert not found, "\n" + "\n".join(found)
     assert matched == len(load(name))
 
@@ -89,7 +94,9 @@ async def test_the_port_allocator_ends_where_the_replayed_services_left_it(
     assert not report.events
 
 
-async def test_discovery_matches_for_the_kinds_that_the_lab_has(replay: Replay) -> None:
+async def test_discovery_matches_for_the_kinds_that_the_lab_has(
+    replay: Replay, record_property: Tell
+) -> None:
     compared = 0
     for recorded in load("01-discovery.json"):
         request, expected = recorded["request"], recorded["response"]
@@ -104,7 +111,7 @@ async def test_discovery_matches_for_the_kinds_that_the_lab_has(replay: Replay) 
             body = await answer.json(content_type=None)
         assert list(body) == list(expected["body"])
         compared += _compare_documents(expected["body"], body)
-    print(f"01-discovery.json: {compared} entries match")
+    record_property("told", f"01-discovery.json: {compared} entries match")
     assert compared > 30
 
 
@@ -157,7 +164,9 @@ def _identity(entry: Any) -> str:
     )
 
 
-async def test_a_watch_from_before_a_restart_is_expired(server: ApiServer, replay: Replay) -> None:
+async def test_a_watch_from_before_a_restart_is_expired(
+    server: ApiServer, replay: Replay, record_property: Tell
+) -> None:
     for name in FILES[:1]:
         await _replay(replay, name)
     server.faults.restart()
@@ -166,5 +175,5 @@ async def test_a_watch_from_before_a_restart_is_expired(server: ApiServer, repla
     event = watch["response"]["events"][0]["event"]["object"]
     event["message"] = re.sub(r"\(\d+\)", f"({begun})", event["message"])
     found = await replay.exchange(watch) + await replay.exchange(exact)
-    print(f"09-watch-expired.json: {0 if found else 2} of 2 exchanges match")
+    record_property("told", f"09-watch-expired.json: {0 if found else 2} of 2 exchanges match")
     assert not found, found

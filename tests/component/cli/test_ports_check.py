@@ -5,7 +5,7 @@ import json
 import random
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ def creates() -> list[dict[str, Any]]:
 
 @pytest.mark.kubectl
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
-async def test_check_says_what_kubectl_create_says_then(lab: Lab, tmp_path: Path) -> None:
+async def test_check_says_what_kubectl_create_says_then(
+    lab: Lab, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     refused = 0
     for number, exchange in enumerate(creates()):
         body = exchange["request"]["body"]
@@ -107,6 +109,7 @@ async def test_check_says_what_kubectl_create_says_then(lab: Lab, tmp_path: Path
         assert code == 1
         assert said.endswith(as_kubectl_says(answer["message"], body["metadata"]["name"]))
     assert refused == 24
+    record_property("told", f"nplb ports check: {refused} of 24 refusals as kubectl create says")
 
 
 async def test_ports_of_a_live_cluster(lab: Lab) -> None:
