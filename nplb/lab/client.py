@@ -32,6 +32,7 @@ class LabClient:
 
     def __init__(self, access: Access, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self._access = access
+        self._url = access.control_url or access.url
         self._timeout = timeout
 
     def faults(self) -> JsonObject:
@@ -74,15 +75,14 @@ class LabClient:
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ClusterError(
-                f"no lab answers at {self._access.url} ({error}): it has ended, or its API "
-                "server is down by a fault, which ends by itself"
+                f"no lab answers at {self._url} ({error}): it has ended; start one with `nplb lab`"
             ) from None
         finally:
             connection.close()
         return _read(response.status, text)
 
     def _connect(self) -> http.client.HTTPConnection:
-        parts = urllib.parse.urlsplit(self._access.url)
+        parts = urllib.parse.urlsplit(self._url)
         host = parts.hostname or ""
         if parts.scheme == "http":
             return http.client.HTTPConnection(host, parts.port, timeout=self._timeout)

@@ -188,7 +188,12 @@ class Lab:
         self._cluster_ips.start()
 
     def _access(self) -> Access:
-        return Access(url=self.api.url, token=self.api.token, ca_pem=self.api.ca_pem)
+        return Access(
+            url=self.api.url,
+            token=self.api.token,
+            ca_pem=self.api.ca_pem,
+            control_url=self.api.side_url,
+        )
 
     def _write_kubeconfig(self) -> None:
         if self._given_kubeconfig is None:

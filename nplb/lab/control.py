@@ -1,4 +1,4 @@
-"""The lab over HTTP, at the API server's port below /lab/v1: faults, nodes, what is wrong.
+"""The lab over HTTP, below /lab/v1: faults, nodes, what is wrong.
 
     GET    /lab/v1/faults                            what is on, and what there is
     POST   /lab/v1/faults  {"target", "fault", "seconds"?}
@@ -6,8 +6,9 @@
     GET    /lab/v1/nodes                             machines and how they are
     POST   /lab/v1/nodes   {"name"?}                 add one
 
-Requests carry the kubeconfig's token. Faults of the API server do not reach these paths, but for
-`down` and `restart`, which close the port. An error is `{"error": "what, and what to do"}`.
+It is served at a port of its own that no fault reaches, which the kubeconfig names as its cluster's
+extension lab.nplb.io; and at the API server's port, which `down` and `restart` close. Requests
+carry the kubeconfig's token. An error is `{"error": "what, and what to do"}`.
 """
 
 import asyncio

@@ -30,8 +30,8 @@ API_RESTART_SECONDS = 1.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """One kind of fault. `argument` is the default of its duration in seconds, None if it takes
-    none. A `momentary` one happens and is over; one that `cuts` ends connections to the API
-    server, the control interface's too."""
+    none. A `momentary` one happens and is over; one that `cuts` ends every connection to
+    the API server's port."""
 
     name: str
     what: str
@@ -101,6 +101,7 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = {
         Kind(name="bad-gateway", what="answers 502 with a page of HTML, as a proxy would"),
         Kind(name="too-many-requests", what="answers 429 with Retry-After"),
         Kind(name="unauthorized", what="answers 401 to every token"),
+        Kind(name="forbidden", what="answers 403: every right is taken away"),
         Kind(name="internal-error", what="answers 500"),
         Kind(name="stall", what="watches stay open and bring nothing, not even their end"),
         Kind(name="cut", what="breaks every watch off in the middle of a line", momentary=True),

@@ -16,16 +16,19 @@ from nplb.model.errors import ConfigurationError
 
 DEFAULT_PATH = Path(".nplb/lab.kubeconfig")
 NAME = "nplb-lab"
+_EXTENSION = "lab.nplb.io"
 _MARK = "# Written by `nplb lab`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where an API server is, and what opens it. `ca_pem` is empty for plain HTTP."""
+    """Where an API server is, and what opens it. `ca_pem` is empty for plain HTTP; `control_url`
+    is where the lab is controlled, also while the API server is down."""
 
     url: str
     token: str
     ca_pem: str = ""
+    control_url: str = ""
 
 
 def write_kubeconfig(path: Path, access: Access) -> None:
@@ -36,6 +39,14 @@ def write_kubeconfig(path: Path, access: Access) -> None:
     if access.ca_pem:
         data = base64.b64encode(access.ca_pem.encode()).decode()
         certificate = f"    certificate-authority-data: {data}\n"
+    extension = ""
+    if access.control_url:
+        extension = (
+            "    extensions:\n"
+            f"    - name: {_EXTENSION}\n"
+            "      extension:\n"
+            f"        control: {access.control_url}\n"
+        )
     text = (
         f"{_MARK}, and removed when it stops.\n"
         "apiVersion: v1\n"
@@ -44,7 +55,7 @@ def write_kubeconfig(path: Path, access: Access) -> None:
         f"- name: {NAME}\n"
         "  cluster:\n"
         f"    server: {access.url}\n"
-        f"{certificate}"
+        f"{certificate}{extension}"
         "users:\n"
         f"- name: {NAME}\n"
         "  user:\n"
@@ -124,8 +135,12 @@ def read_kubeconfig(path: Path) -> Access:
         value: Any = parse(text, file=str(path))[0].value
         cluster = value["clusters"][0]["cluster"]
         ca = base64.b64decode(cluster.get("certificate-authority-data", "")).decode()
+        extensions = {one["name"]: one["extension"] for one in cluster.get("extensions", ())}
         return Access(
-            url=str(cluster["server"]), token=str(value["users"][0]["user"]["token"]), ca_pem=ca
+            url=str(cluster["server"]),
+            token=str(value["users"][0]["user"]["token"]),
+            ca_pem=ca,
+            control_url=str(extensions.get(_EXTENSION, {}).get("control", "")),
         )
     except (YamlError, LookupError, TypeError, AttributeError, ValueError):
         raise ConfigurationError(

@@ -80,12 +80,17 @@ class LabTargets:
             faults.restart(seconds or 0.0)
         elif name == "cut":
             faults.cut_streams()
+        elif name == "forbidden":
+            faults.forbid()
         else:
             faults.start(_api_kind(name), seconds)
 
     def end_api_fault(self, name: str) -> None:
         """Turn it off."""
-        self._api.faults.clear(_api_kind(name))
+        if name == "forbidden":
+            self._api.faults.allow()
+        else:
+            self._api.faults.clear(_api_kind(name))
 
 
 def _api_kind(name: str) -> FaultKind:

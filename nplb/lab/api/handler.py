@@ -57,9 +57,8 @@ class Handler:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever it is."""
-        for prefix, aside in self._asides.items():
-            if request.path == prefix or request.path.startswith(f"{prefix}/"):
-                return await self._answer_aside(request, aside)
+        if (answer := await self.handle_aside(request)) is not None:
+            return answer
         await self._faults.until_over(FaultKind.HANG)
         if self._faults.is_active(FaultKind.BAD_GATEWAY):
             return bad_gateway()
@@ -87,6 +86,18 @@ class Handler:
         """Hand requests below `prefix` on, past every fault: what ends faults must be reached
         during them. The token is asked for all the same."""
         self._asides[prefix] = aside
+
+    @property
+    def has_asides(self) -> bool:
+        """Whether there is anything aside."""
+        return bool(self._asides)
+
+    async def handle_aside(self, request: web.Request) -> web.StreamResponse | None:
+        """Answer a request for what is aside; None for any other."""
+        for prefix, aside in self._asides.items():
+            if request.path == prefix or request.path.startswith(f"{prefix}/"):
+                return await self._answer_aside(request, aside)
+        return None
 
     async def _answer_aside(self, request: web.Request, aside: Aside) -> web.StreamResponse:
         try:

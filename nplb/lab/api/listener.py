@@ -32,6 +32,13 @@ class Listener:
         self._holder: socket.socket | None = None
         self.address = ("", 0)
 
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        host, port = self.address
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._tls else 'http'}://{shown}:{port}"
+
     async def bind(self, host: str, port: int) -> None:
         """Listen for the first time; port 0 picks a free one. Raises HostError."""
         self._holder = _bound(host, port)

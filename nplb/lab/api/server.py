@@ -34,6 +34,7 @@ from nplb.lab.api.portrepair import PortRepair
 from nplb.lab.api.registry import REGISTRY
 from nplb.lab.api.requests import DeleteOptions, Target, WriteOptions
 from nplb.lab.api.services import ServiceStrategy
+from nplb.lab.api.side import SideDoor
 from nplb.lab.api.slices import EndpointSliceStrategy, EndpointsStrategy
 from nplb.lab.api.store import JsonObject, Store
 from nplb.lab.api.strategy import Strategy
@@ -92,6 +93,7 @@ class ApiServer:
         )
         self._repair_seconds = repair_seconds
         self._handler = Handler(self.store, self.operations, self.faults, token, bookmark_seconds)
+        self._side = SideDoor(self._handler)
         self._tasks = TaskOwner("lab-api")
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
@@ -142,8 +144,9 @@ class ApiServer:
             raise
         self._runner, self._listener = runner, listener
         bound_host, bound_port = listener.address
-        shown = f"[{bound_host}]" if ":" in bound_host else bound_host
-        self.url = f"{'https' if self._tls else 'http'}://{shown}:{bound_port}"
+        self.url = listener.url
+        if self._handler.has_asides:
+            await self._side.open(host, context)
         self._publish_itself(bound_host, bound_port)
         self._tasks.spawn(self._keep_published(bound_host, bound_port), "publish")
         self._tasks.spawn(self._repair_ports(), "repair-ports")
@@ -152,6 +155,7 @@ class ApiServer:
     async def stop(self) -> None:
         """Cut every connection and stop. Safe to call twice, and without `start`."""
         await self._tasks.close()
+        await self._side.close()
         if self._listener is not None:
             self._listener.end()
             self._listener = None
@@ -160,9 +164,15 @@ class ApiServer:
             self._runner = None
 
     def add_aside(self, prefix: str, aside: Aside) -> None:
-        """Serve the paths below `prefix` by `aside`, which faults do not touch. It takes an
-        aiohttp request that carried the token."""
+        """Serve the paths below `prefix` by `aside`, which faults do not touch; before `start`.
+        It takes an aiohttp request that carried the token. Faults that close the port do not
+        reach `side_url`, which serves these paths alone."""
         self._handler.add_aside(prefix, aside)
+
+    @property
+    def side_url(self) -> str:
+        """Where the paths aside are served whatever happens; empty if there are none."""
+        return self._side.url
 
     def repair_ports(self) -> RepairReport | None:
         """Run the port allocator's repair loop once, now. None if it could not be finished."""

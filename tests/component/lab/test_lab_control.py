@@ -1,6 +1,7 @@
 """The lab's control interface: faults and nodes over HTTP, and faults of the API server."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,7 @@ from nplb.lab.client import LabClient
 from nplb.lab.cluster import Lab
 from nplb.lab.kubeconfig import Access, read_kubeconfig
 from nplb.model.errors import ClusterError, ConfigurationError
+from tests.support.api import until
 from tests.support.eventually import eventually
 from tests.support.lab import Networks, make_lab
 from tests.support.labclient import get, refuses
@@ -98,6 +100,7 @@ async def test_a_lab_that_has_ended_is_said(networks: Networks) -> None:
         ("too-many-requests", 429),
         ("unauthorized", 401),
         ("internal-error", 500),
+        ("forbidden", 403),
     ],
 )
 async def test_api_faults_and_the_way_out_of_them(
@@ -135,16 +138,44 @@ async def test_an_api_server_that_is_away_comes_back_by_itself(lab: Lab, fault: 
         except aiohttp.ClientConnectionError:
             return False
 
-    async with asyncio.timeout(20):
-        while not await answers():
-            pass  # each look is a request: this is no busy loop
+    await until(answers, "the API server is back")
     await eventually(lambda: not lab.faults.active, "the fault is over")
 
 
 @pytest.mark.parametrize("fault", ["down", "restart"])
-async def test_a_fault_that_cuts_connections_is_answered_first(
+async def test_an_api_server_that_is_away_can_be_brought_back(
     lab: Lab, client: LabClient, fault: str
 ) -> None:
+    await in_thread(client.fault, "api", f"{fault}=1h", None)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await api_get(lab)
+    cleared = await in_thread(client.clear, "api", None)
+    assert [one["fault"] for one in cleared["cleared"]] == [fault]
+
+    async def answers() -> bool:
+        try:
+            return await api_get(lab) == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+    await until(answers, "the API server is back")
+
+
+async def test_the_way_out_serves_nothing_else_and_asks_for_the_token(lab: Lab) -> None:
+    url = read_kubeconfig(lab.kubeconfig_path).control_url
+    async with aiohttp.ClientSession() as session:
+        for path, headers, status in (
+            ("/lab/v1/nodes", {}, 401),
+            ("/lab/v1/nodes", {"Authorization": f"Bearer {lab.api.token}"}, 200),
+            ("/api/v1/nodes", {"Authorization": f"Bearer {lab.api.token}"}, 404),
+        ):
+            async with session.get(url + path, headers=headers, ssl=False) as answer:
+                assert answer.status == status
+
+
+@pytest.mark.parametrize("fault", ["down", "restart"])
+async def test_a_fault_that_cuts_connections_is_answered_first(lab: Lab, fault: str) -> None:
+    client = LabClient(dataclasses.replace(read_kubeconfig(lab.kubeconfig_path), control_url=""))
     answer = await in_thread(client.fault, "api", f"{fault}=300ms", None)
     assert answer["fault"]["text"] == f"api {fault}=300ms"
     await eventually(lambda: not lab.faults.active, "it is over")

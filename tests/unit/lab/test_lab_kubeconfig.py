@@ -14,7 +14,12 @@ from nplb.lab.kubeconfig import (
 )
 from nplb.model.errors import ConfigurationError
 
-ACCESS = Access(url="https://127.0.0.1:6443", token="secret-1", ca_pem="-----BEGIN…\nx\n")
+ACCESS = Access(
+    url="https://127.0.0.1:6443",
+    token="secret-1",
+    ca_pem="-----BEGIN…\nx\n",
+    control_url="https://127.0.0.1:6444",
+)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
