@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from typing import Any
@@ -88,8 +89,11 @@ async def _run(
     except OSError as error:
         hint = plugin.get("installHint")
         advice = hint.strip() if isinstance(hint, str) and hint.strip() else "install it"
+        # A directory of PATH that may not be looked into hides what the error is about.
+        missing = "/" not in command and shutil.which(command) is None
+        problem = "it is in no directory of PATH" if missing else error.strerror
         raise ConfigurationError(
-            f"{access.origin}: the exec plugin {command} can't be run: {error.strerror}; {advice}"
+            f"{access.origin}: the exec plugin {command} can't be run: {problem}; {advice}"
         ) from None
     try:
         async with asyncio.timeout(deadline_seconds):

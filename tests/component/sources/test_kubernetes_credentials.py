@@ -153,7 +153,7 @@ class TestExecPlugin:
         user = {"exec": {"command": "nplb-no-such", "apiVersion": VERSION, "installHint": "get it"}}
         config = kubeconfig(tmp_path / "config", fake.url, user)
         found = await refused(config)
-        assert "nplb-no-such can't be run: No such file or directory; get it" in found
+        assert "nplb-no-such can't be run: it is in no directory of PATH; get it" in found
 
     async def test_one_that_hangs_is_ended_with_all_that_it_started(
         self, fake: FakeApi, tmp_path: Path
