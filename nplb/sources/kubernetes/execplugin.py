@@ -75,11 +75,12 @@ async def _run(
     plugin: Mapping[str, Any],
     deadline_seconds: float,
 ) -> bytes:
+    environment = _environment(access, plugin)
     try:
         process = await asyncio.create_subprocess_exec(
             command,
             *arguments,
-            env=_environment(access, plugin),
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -90,7 +91,7 @@ async def _run(
         hint = plugin.get("installHint")
         advice = hint.strip() if isinstance(hint, str) and hint.strip() else "install it"
         # A directory of PATH that may not be looked into hides what the error is about.
-        missing = "/" not in command and shutil.which(command) is None
+        missing = "/" not in command and shutil.which(command, path=environment.get("PATH")) is None
         problem = "it is in no directory of PATH" if missing else error.strerror
         raise ConfigurationError(
             f"{access.origin}: the exec plugin {command} can't be run: {problem}; {advice}"
