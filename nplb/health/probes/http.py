@@ -100,6 +100,6 @@ class HttpRequest:
             return None
         try:
             count = json.loads(body)["localEndpoints"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         return count if isinstance(count, int) and count >= 0 else None

@@ -124,7 +124,7 @@ def _credential(access: Access, command: str, version: str, output: bytes) -> di
 
     try:
         answer = json.loads(output)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise wrong("did not answer with JSON; run it by hand to see what it writes") from None
     if not isinstance(answer, dict) or answer.get("kind") != "ExecCredential":
         raise wrong("did not answer with an ExecCredential; is it the right command?")

@@ -224,7 +224,7 @@ def _phrase(status: int) -> str:
 def _json_object(body: bytes) -> Mapping[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

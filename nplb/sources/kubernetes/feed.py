@@ -245,7 +245,7 @@ class Feed:
         """Put one event into the book. Returns whether a snapshot would show it."""
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         kind = event.get("type") if isinstance(event, dict) else None
         raw = event.get("object") if isinstance(event, dict) else None

@@ -73,7 +73,7 @@ class Session:
             kind = response.content_type
         try:
             page = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             page = None
         if not isinstance(page, dict) or "metadata" not in page:
             raise _not_an_api_server(asked, kind)
