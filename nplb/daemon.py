@@ -9,7 +9,9 @@ import logging
 import os
 import random
 import signal
+import socket
 import time
+import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from nplb.control.feeds import Feeds
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.keeper import StatusKeeper
+from nplb.control.outbox import Outbox
 from nplb.control.reconciler import Reconciler
 from nplb.dataplane.kernel.plane import KernelPlane, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
@@ -32,13 +35,14 @@ from nplb.model.cluster import Service, SourceState, SourceStatus
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.errors import ConfigurationError, NplbError
 from nplb.model.kernel import PlaneKind
+from nplb.model.outbound import WriterStatus
 from nplb.model.settings import ClusterSettings, Settings
 from nplb.observe.accesslog import AccessLog
 from nplb.observe.journal import Journal
 from nplb.observe.logs import set_up_logging
 from nplb.observe.systemd import notify, watchdog_seconds
-from nplb.sources import Source
-from nplb.sources.factory import make_source
+from nplb.sources import Source, Writer
+from nplb.sources.factory import make_source, make_writer
 from nplb.web.server import AdminServer
 
 log = logging.getLogger(__name__)
@@ -81,6 +85,8 @@ class Daemon:
         self._plane = SplitPlane(
             self._relay, lambda: KernelPlane(on_damage=self._inputs.changed.set), left_behind
         )
+        self._identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+        self._outbox = Outbox(self._make_writer, self._inputs.changed.set)
         self._reconciler = Reconciler(
             inputs=self._inputs,
             plane=self._plane,
@@ -89,6 +95,7 @@ class Daemon:
             books=self._books,
             findings=self._findings,
             now=time.time,
+            outbox=self._outbox,
         )
         self._keeper = StatusKeeper(
             inputs=self._inputs,
@@ -98,6 +105,7 @@ class Daemon:
             books=self._books,
             findings=self._findings,
             prober=self._prober,
+            outbox=self._outbox,
             config_path=str(config_path),
             now=time.time,
         )
@@ -113,6 +121,13 @@ class Daemon:
             state_dir=settings.state_dir,
         )
 
+    def _make_writer(
+        self, cluster: ClusterSettings, report: Callable[[WriterStatus], None]
+    ) -> Writer:
+        return make_writer(
+            cluster, identity=self._identity, report=report, now=time.time, rng=self._rng
+        )
+
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT. Returns the exit code."""
         loop = asyncio.get_running_loop()
@@ -124,6 +139,7 @@ class Daemon:
             await self._serve()
             await self._wind_down()
         finally:
+            await self._outbox.close()
             await self._feeds.close()
             await self._tasks.close()
             await self._plane.stop()
@@ -157,6 +173,7 @@ class Daemon:
             )
             await admin.start()
         await self._feeds.follow(settings)
+        await self._outbox.follow(settings)
         self._tasks.spawn(self._prober.run(), "prober")
         self._tasks.spawn(self._reconciler.run(), "reconciler")
         self._tasks.spawn(self._tell_service_manager(), "service-manager")
@@ -208,6 +225,7 @@ class Daemon:
             self._access.reopen(settings.log.access_file)
             self._inputs.settings.set(settings)
             await self._feeds.follow(settings)
+            await self._outbox.follow(settings)
             self._keeper.reload = replace(reload, errors=())
             self._note(DecisionKind.RELOADED, f"took {self._config_path}")
         notify("READY=1")
@@ -218,6 +236,7 @@ class Daemon:
         self._keeper.stopping = True
         notify("STOPPING=1")
         self._note(DecisionKind.STOPPING, "stopping: not ready any more")
+        await self._unless_told_now(self._outbox.close())
         await self._unless_told_now(asyncio.sleep(shutdown.delay_seconds))
         # No pass may open a listener again.
         await self._feeds.close()

@@ -42,5 +42,9 @@ PATHS: Final[Mapping[str, Path]] = {
 }
 NAMES: Final = (EDGE_PORT, *PATHS)
 """The names of annotations that there are, without their prefix."""
-GROUPS: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in NAMES if "." in name))
+GROUPS: Final = tuple(
+    dict.fromkeys(
+        name[:place] for name in NAMES for place, letter in enumerate(name) if letter == "."
+    )
+)
 """Names that allow every annotation that begins with them and a dot."""

@@ -28,6 +28,7 @@ from nplb.model.settings import (
     ManifestsSource,
     Settings,
     ShutdownSettings,
+    WriteSettings,
 )
 
 # Where the keys of a frontend's options stand in the file.
@@ -84,7 +85,11 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
             of_services.setdefault(one.service[1], []).append(one)
     return Settings(
         clusters=tuple(_cluster(section, base) for section in sections.clusters.values()),
-        listen=ListenSettings(addresses=tuple(edge.listen.addresses), port=edge.listen.port),
+        listen=ListenSettings(
+            addresses=tuple(edge.listen.addresses),
+            port=edge.listen.port,
+            load_balancer_port=edge.listen.load_balancer_port,
+        ),
         frontends=tuple(
             build_frontend(one, of_services, timeouts, options, kernel, health) for one in frontends
         ),
@@ -172,6 +177,15 @@ def _cluster(section: ClusterSection, base: Path) -> ClusterSettings:
         node_address=tuple(str(kind) for kind in section.node_address),
         port_range=section.port_range,
         load_balancer_class=section.load_balancer_class,
+        load_balancer_unclassed=section.load_balancer_unclassed,
+        writes=WriteSettings(
+            status=section.writes.status,
+            events=section.writes.events,
+            advertise=tuple(section.writes.advertise or ()),
+            on_stop=section.writes.on_stop,
+            lease_namespace=section.writes.lease_namespace,
+            lease_name=section.writes.lease_name or "",
+        ),
     )
 
 

@@ -26,6 +26,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
     for index, cluster in sections.clusters.items():
         _check_source(index, cluster, report)
         _check_files(index, cluster, warn, base)
+        _check_writes(index, cluster, sections.edge, report, warn)
     _check_names(sections.clusters, report)
     _check_health(sections, report, warn)
     _check_frontends(sections, report, warn)
@@ -70,6 +71,25 @@ def _check_files(index: int, cluster: ClusterSection, warn: Report, base: Path) 
         wanted = absolute(pattern, base)
         if not Path(wanted).exists() and not glob.glob(wanted, recursive=True):  # noqa: PTH207
             warn(path, f"{wanted} matches no file (yet), correct it or write one")
+
+
+def _check_writes(
+    index: int, cluster: ClusterSection, edge: EdgeSection, report: Report, warn: Report
+) -> None:
+    writes = cluster.writes
+    path = ("clusters", index, "writes")
+    if cluster.manifests is not None and (writes.status or writes.events):
+        report(path, "manifests can't be written to, remove it or read the cluster's API")
+        return
+    if not writes.status:
+        return
+    wild = [ip for ip in edge.listen.addresses if ip in _WILDCARDS]
+    if wild and not writes.advertise:
+        what = f"listen.addresses has {wild[0]}, which is no address that clients could use"
+        report((*path, "status"), f"{what}, write the addresses to advertise")
+    if (edge.listen.load_balancer_port or edge.listen.port) is EdgePort.MIRROR:
+        what = "clients look for a LoadBalancer Service at its own port, and it is at its NodePort"
+        warn((*path, "status"), f"{what}, set listen.load_balancer_port: service")
 
 
 def _check_names(clusters: dict[int, ClusterSection], report: Report) -> None:

@@ -14,6 +14,7 @@ from nplb.config.annotationkeys import GROUPS, NAMES
 from nplb.config.connections import ConnectionKeys, FrontendSection
 from nplb.config.fields import (
     AdminListen,
+    Bool,
     Duration,
     Ips,
     LabelSelector,
@@ -25,12 +26,14 @@ from nplb.config.fields import (
     PortRangeText,
     Text,
     Workers,
+    as_list,
     distinct,
     many_schema,
     off_or_list,
     one_of,
     one_or_many,
     only_list,
+    read_advertised,
     read_port_or_range,
     some_distinct,
     within,
@@ -46,12 +49,15 @@ from nplb.model.settings import (
     ListenSettings,
     LogSettings,
     ManifestsSource,
+    OnStop,
     Settings,
     ShutdownSettings,
+    WriteSettings,
 )
 
 # What the defaults are, by the types that own them.
 _CLUSTER = ClusterSettings(name="", source=ManifestsSource(paths=()))
+_WRITES = WriteSettings()
 _LISTEN = ListenSettings()
 _LOG = LogSettings()
 _SHUTDOWN = ShutdownSettings()
@@ -92,6 +98,13 @@ HostNames = Annotated[
     BeforeValidator(only_list),
     AfterValidator(some_distinct),
     many_schema({"type": "string", "minLength": 1, "examples": ["edge.example.org"]}),
+]
+OnStopWord = Annotated[OnStop, PlainValidator(one_of(OnStop)), words_schema(OnStop)]
+Advertised = Annotated[
+    Sequence[Annotated[str, PlainValidator(read_advertised)]],
+    BeforeValidator(as_list),
+    AfterValidator(some_distinct),
+    one_or_many({"type": "string", "examples": ["203.0.113.7", "edge.example.org"]}),
 ]
 AddressTypes = Annotated[
     Sequence[Annotated[str, PlainValidator(one_of(NodeAddressType))]],
@@ -146,6 +159,39 @@ class KubernetesSection(Section):
     )
 
 
+class WritesSection(Section):
+    """What nplb writes into the cluster. Nothing, unless it is set here and the rights are there
+    (deploy/rbac); without a right it goes on without writing, and says which one is missing."""
+
+    status: Bool = key(
+        _WRITES.status,
+        "Write this host's address into status.loadBalancer of the LoadBalancer Services that it "
+        "serves, and take it out when it does not any more.",
+    )
+    advertise: Maybe[Advertised] = key(
+        None,
+        "The addresses to write, IPs or DNS names, one or a list: those that clients use, of all "
+        "edges that serve this class. Without it: those of `listen`.",
+    )
+    on_stop: OnStopWord = key(
+        _WRITES.on_stop,
+        "Whether the addresses stay when nplb ends. `keep`: they do, for its next start. "
+        "`withdraw`: they are taken out.",
+    )
+    events: Bool = key(
+        _WRITES.events,
+        "Send Events about Services: a port that is taken, no usable node, an annotation that is "
+        "refused.",
+    )
+    lease_namespace: Name = key(
+        _WRITES.lease_namespace,
+        "The namespace of the Lease that lets one edge alone write addresses.",
+    )
+    lease_name: Maybe[Text] = key(
+        None, "The Lease's name. Without it: load_balancer_class with - for /."
+    )
+
+
 class ClusterSection(Section):
     """A cluster: where its state comes from, and which of its Services and nodes to use."""
 
@@ -184,8 +230,14 @@ class ClusterSection(Section):
     )
     load_balancer_class: Text = key(
         _CLUSTER.load_balancer_class,
-        "Serve the LoadBalancer Services with this loadBalancerClass, and those without one.",
+        "Serve the LoadBalancer Services with this loadBalancerClass.",
     )
+    load_balancer_unclassed: Bool = key(
+        _CLUSTER.load_balancer_unclassed,
+        "Serve LoadBalancer Services without a loadBalancerClass too. Only where nobody else does: "
+        "no cloud's controller, no MetalLB without a class of its own.",
+    )
+    writes: WritesSection = section(WritesSection)
 
 
 class ListenSection(Section):
@@ -201,6 +253,9 @@ class ListenSection(Section):
         _LISTEN.port,
         "Which port a Service gets here. `mirror`: the NodePort's number. `service`: the "
         "Service's own port.",
+    )
+    load_balancer_port: Maybe[EdgePortWord] = key(
+        None, "The same for Services of type LoadBalancer, instead of `port`."
     )
 
 

@@ -5,6 +5,7 @@ converted in silence (`"4"` is not 4, `yes` is not true).
 """
 
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from ipaddress import ip_network
@@ -41,6 +42,7 @@ E = TypeVar("E", bound=StrEnum)
 H = TypeVar("H", bound=Hashable)
 
 MAX_WORKERS = 256
+_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 
 
 class _Given:
@@ -104,6 +106,20 @@ def _read_port_range(value: object) -> str:
         raise ValueError(f"{shown(value)} is not a range of ports ({error}), {form}") from None
     if not ports.size or ports.base < 1:
         raise ValueError(f"{shown(value)} holds no port from 1 to 65535, {form}")
+    return value
+
+
+def read_advertised(value: object) -> str:
+    """An address that clients use: an IP, or a DNS name in lower case."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be an IP address or a DNS name, not {kind_of(value)}")
+    if re.fullmatch(r"[0-9.]+|.*:.*", value):
+        ip = read_ip(value)
+        if ip in ("0.0.0.0", "::"):
+            raise ValueError(f"{ip} is no address that clients could use, write one that is")
+        return ip
+    if len(value) > 253 or not re.fullmatch(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", value):
+        raise ValueError(f"{shown(value)} is neither an IP address nor a DNS name in lower case")
     return value
 
 

@@ -6,6 +6,7 @@ from nplb import __version__
 from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
+from nplb.control.outbox import Outbox
 from nplb.control.readiness import Readiness
 from nplb.control.reconciler import Reconciler
 from nplb.dataplane import Plane
@@ -27,6 +28,7 @@ class StatusKeeper:
         books: Books,
         findings: FindingBook,
         prober: Prober,
+        outbox: Outbox,
         config_path: str,
         now: Callable[[], float],
     ) -> None:
@@ -37,6 +39,7 @@ class StatusKeeper:
         self._books = books
         self._findings = findings
         self._prober = prober
+        self._outbox = outbox
         self._config_path = config_path
         self._now = now
         self._started_at = now()
@@ -80,6 +83,7 @@ class StatusKeeper:
             ledgers=self._books.ledgers,
             edge=self._books.edge,
             drains=self._inputs.drains.get(),
+            writers=self._outbox.statuses,
             decisions=self._journal.latest(),
             stopping=self.stopping,
             last_error=reconciler.last_error,

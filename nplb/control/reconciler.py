@@ -10,6 +10,7 @@ from nplb.control.annotations import AnnotationBook
 from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
+from nplb.control.outbox import Outbox
 from nplb.dataplane import Plane
 from nplb.model.applied import Applied
 from nplb.model.cluster import SourceState, SourceStatus
@@ -62,7 +63,9 @@ class Reconciler:
         books: Books,
         findings: FindingBook,
         now: Callable[[], float],
+        outbox: Outbox | None = None,
     ) -> None:
+        self._outbox = outbox
         self._inputs = inputs
         self._plane = plane
         self._prober = prober
@@ -148,6 +151,9 @@ class Reconciler:
         found = await self._books.observe(
             settings, snapshots, plan, applied, now, self._inputs.sources.get()
         )
+        if self._outbox is not None:
+            self._outbox.update(settings, snapshots, plan, applied, now)
+            found = (*found, *self._outbox.findings(now))
         self._journal.extend(self._findings.update(found, now))
         self.passes += 1
         self.last_error = ""

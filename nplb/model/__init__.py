@@ -13,6 +13,7 @@ annotations what the annotations of Services ask for, and what of it is refused
 prefixes   a file's list of address prefixes
 relay      how a frontend treats its connections
 kernel     which plane serves a frontend, and what only the kernel plane can be told
+outbound   what nplb writes into a cluster
 applied    what a plane made of a plan, and its counters
 finding    something an operator should know, with what to do about it
 ledger     who holds which NodePort, ready to be shown

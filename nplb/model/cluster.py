@@ -48,6 +48,26 @@ class ServicePort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IngressPort:
+    """One entry of `status.loadBalancer.ingress[].ports`: the Service's own port. `error` is empty
+    when the load balancer serves it."""
+
+    port: int
+    protocol: Protocol = Protocol.TCP
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingress:
+    """One entry of `status.loadBalancer.ingress`, with an `ip` and its mode or a `hostname`."""
+
+    ip: str = ""
+    hostname: str = ""
+    ip_mode: str = ""
+    ports: tuple[IngressPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One Service. `health_check_node_port` 0 means none.
 
@@ -68,6 +88,7 @@ class Service:
     load_balancer_class: str | None = None
     allocate_load_balancer_node_ports: bool = True
     source_ranges: tuple[str, ...] = ()
+    ingress: tuple[Ingress, ...] = ()
     labels: Mapping[str, str] = field(default_factory=_empty)
     annotations: Mapping[str, str] = field(default_factory=_empty)
     created: float | None = None

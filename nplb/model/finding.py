@@ -30,6 +30,9 @@ class FindingKind(StrEnum):
     ANNOTATION_REFUSED = "annotation_refused"
     OBJECT_REFUSED = "object_refused"
     OBJECTS_PASSED_OVER = "objects_passed_over"
+    # what is written into a cluster
+    WRITE_REFUSED = "write_refused"
+    WRITE_FAILED = "write_failed"
     # what the configuration asks for
     OVERRIDE_UNUSED = "override_unused"
 

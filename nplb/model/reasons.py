@@ -63,6 +63,7 @@ class SkipReason(StrEnum):
     PROTOCOL = "protocol"  # not TCP, which is what the relay carries
     EDGE_PORT_TAKEN = "edge_port_taken"  # another service's frontend has that address and port
     OTHER_CLASS = "other_class"  # loadBalancerClass is not ours
+    UNCLASSED = "unclassed"  # a LoadBalancer without a class, which are another's to serve
     SERVICE_DELETING = "service_deleting"  # the Service has a deletion timestamp
     SOURCE_RANGES = "source_ranges"  # loadBalancerSourceRanges can't be read
 

@@ -50,6 +50,36 @@ class ManifestsSource:
     paths: tuple[str, ...]
 
 
+class OnStop(StrEnum):
+    """What becomes of the addresses in the Services' status when nplb ends."""
+
+    KEEP = "keep"  # they stay, for the nplb that comes next
+    WITHDRAW = "withdraw"  # they are taken out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSettings:
+    """What nplb writes into a cluster: nothing, unless told.
+
+    `status`: the edge's addresses into `status.loadBalancer` of the LoadBalancer Services that
+    it serves; `advertise` are these addresses (IPs or DNS names), empty those that it listens
+    on. Of several edges the one writes that holds the Lease `lease_namespace`/`lease_name`.
+    `events`: Events on Services, for what their owners should know.
+    """
+
+    status: bool = False
+    events: bool = False
+    advertise: tuple[str, ...] = ()
+    on_stop: OnStop = OnStop.KEEP
+    lease_namespace: str = "nplb"
+    lease_name: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is written at all."""
+        return self.status or self.events
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
     """One cluster: where its state comes from, and what of it nplb serves.
@@ -58,7 +88,8 @@ class ClusterSettings:
     `node_address` are address types in order of preference.
     `port_range` is the cluster's NodePort range, as kube-apiserver's
     --service-node-port-range takes it. LoadBalancer Services are served if their
-    `loadBalancerClass` is `load_balancer_class`, or if they have none.
+    `loadBalancerClass` is `load_balancer_class`, and those without one if
+    `load_balancer_unclassed`. `writes` is what nplb writes into the cluster.
     """
 
     name: str
@@ -69,14 +100,18 @@ class ClusterSettings:
     node_address: tuple[str, ...] = ("InternalIP", "ExternalIP")
     port_range: str = "30000-32767"
     load_balancer_class: str = "nplb.io/edge"
+    load_balancer_unclassed: bool = False
+    writes: WriteSettings = WriteSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
-    """Where discovered services are served. `addresses` are the edge's own."""
+    """Where discovered services are served. `addresses` are the edge's own. `load_balancer_port`
+    is for Services of type LoadBalancer, None as for all."""
 
     addresses: tuple[str, ...] = ("0.0.0.0",)
     port: EdgePort = EdgePort.MIRROR
+    load_balancer_port: EdgePort | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from nplb.model.drain import ManualDrain
 from nplb.model.finding import Finding
 from nplb.model.keys import Address
 from nplb.model.ledger import EdgeLedgerView, LedgerView
+from nplb.model.outbound import WriterStatus
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import FrontendState
 from nplb.model.verdict import Probing, Verdict
@@ -38,7 +39,8 @@ class ReadyPart:
 class Status:
     """Everything that runs. `loop_at` is when the reconcile loop last turned; `passes` how
     often. `applied` is None until the first plan has been applied. `ledgers` has one of each
-    cluster that has a snapshot, `edge` is the edge's own. `stopping` is set from SIGTERM on."""
+    cluster that has a snapshot, `edge` is the edge's own, `writers` those that write into one.
+    `stopping` is set from SIGTERM on."""
 
     version: str
     now: float
@@ -58,6 +60,7 @@ class Status:
     ledgers: tuple[LedgerView, ...] = ()
     edge: EdgeLedgerView = field(default_factory=EdgeLedgerView)
     drains: tuple[ManualDrain, ...] = ()
+    writers: tuple[WriterStatus, ...] = ()
     decisions: tuple[Decision, ...] = ()
     stopping: bool = False
     last_error: str = ""

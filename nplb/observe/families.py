@@ -107,6 +107,21 @@ SOURCE_ATTEMPTS = _gauge(
     "cluster",
 )
 
+LEASE_HELD = _gauge(
+    "nplb_writer_lease_held",
+    "1 while this edge is the one that writes addresses into the cluster. Of several edges of one "
+    "class, exactly one should.",
+    "cluster",
+)
+ADDRESSES_WRITTEN = _counter(
+    "nplb_writer_addresses_total",
+    "Statuses of Services that were written. A steady rate means that somebody else writes there.",
+    "cluster",
+)
+EVENTS_SENT = _counter(
+    "nplb_writer_events_total", "Events that were sent about Services.", "cluster"
+)
+
 FRONTENDS = _gauge(
     "nplb_frontends",
     "Frontends by state. Anything but serving needs a look: `nplb status`.",

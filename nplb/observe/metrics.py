@@ -137,6 +137,10 @@ class StatusCollector(Collector):
                 self._add(f.SNAPSHOT_AT, source.last_snapshot_at, source.cluster)
                 self._add(f.SNAPSHOT_AGE, 0.0 if live else max(age, 0.0), source.cluster)
             self._add(f.SOURCE_ATTEMPTS, source.attempts, source.cluster)
+        for writer in self._status.writers:
+            self._add(f.LEASE_HELD, writer.holds, writer.cluster)
+            self._add(f.ADDRESSES_WRITTEN, writer.addresses_written, writer.cluster)
+            self._add(f.EVENTS_SENT, writer.events_sent, writer.cluster)
 
     def _frontends(self) -> None:
         status = self._status

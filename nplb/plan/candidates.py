@@ -9,10 +9,16 @@ from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Skipped
 from nplb.model.reasons import SkipReason
-from nplb.model.settings import ClusterSettings, EdgePort, FrontendSettings, Settings
+from nplb.model.settings import (
+    ClusterSettings,
+    EdgePort,
+    FrontendSettings,
+    ListenSettings,
+    Settings,
+)
 from nplb.plan.overrides import overrides_for
 from nplb.policy.ranges import Ranges
-from nplb.policy.selectors import parse_selector
+from nplb.policy.selectors import Selector, parse_selector
 
 # Which protocols a plane carries.
 _CARRIES = {
@@ -53,9 +59,7 @@ def find_candidates(
     found: list[Candidate] = []
     skipped: list[Skipped] = []
     for service in snapshot.services:
-        if not service.uses_node_ports or not selector.matches(service.labels):
-            continue
-        if cluster.namespaces and service.key.namespace not in cluster.namespaces:
+        if not service.uses_node_ports or not is_chosen(cluster, selector, service):
             continue
         wish = wishes.get(service.key, _NOTHING)
         own = entries.get(service.key.short, ())
@@ -67,7 +71,7 @@ def find_candidates(
             if skip is not None:
                 skipped.append(Skipped(key=key, reason=skip[0], detail=skip[1]))
                 continue
-            listen = override.listen or _listen(settings, port)
+            listen = override.listen or _listen(settings.listen, service, port)
             found.append(
                 Candidate(
                     key=key,
@@ -88,12 +92,11 @@ def _skip(
 ) -> tuple[SkipReason, str] | None:
     if service.deleting:
         return SkipReason.SERVICE_DELETING, "the Service is being deleted"
-    if (
-        service.type is ServiceType.LOAD_BALANCER
-        and service.load_balancer_class is not None
-        and service.load_balancer_class != cluster.load_balancer_class
-    ):
+    if not is_ours(cluster, service):
         wanted = cluster.load_balancer_class
+        if service.load_balancer_class is None:
+            detail = f"it has no loadBalancerClass: set {wanted}, or load_balancer_unclassed: true"
+            return SkipReason.UNCLASSED, detail
         detail = f"loadBalancerClass is {service.load_balancer_class}, not {wanted}"
         return SkipReason.OTHER_CLASS, detail
     try:
@@ -110,6 +113,25 @@ def _skip(
     return None
 
 
-def _listen(settings: Settings, port: ServicePort) -> tuple[Address, ...]:
-    number = port.node_port if settings.listen.port is EdgePort.MIRROR else port.port
-    return tuple(Address(ip, number) for ip in settings.listen.addresses)
+def is_ours(cluster: ClusterSettings, service: Service) -> bool:
+    """Whether a Service is for nplb to serve, by its type and its class."""
+    if service.type is not ServiceType.LOAD_BALANCER:
+        return True
+    if service.load_balancer_class is None:
+        return cluster.load_balancer_unclassed
+    return service.load_balancer_class == cluster.load_balancer_class
+
+
+def is_chosen(cluster: ClusterSettings, selector: Selector, service: Service) -> bool:
+    """Whether the configuration chooses a Service, by its namespace and its labels."""
+    if cluster.namespaces and service.key.namespace not in cluster.namespaces:
+        return False
+    return selector.matches(service.labels)
+
+
+def _listen(listen: ListenSettings, service: Service, port: ServicePort) -> tuple[Address, ...]:
+    which = listen.port
+    if service.type is ServiceType.LOAD_BALANCER and listen.load_balancer_port is not None:
+        which = listen.load_balancer_port
+    number = port.node_port if which is EdgePort.MIRROR else port.port
+    return tuple(Address(ip, number) for ip in listen.addresses)

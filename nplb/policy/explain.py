@@ -198,6 +198,8 @@ SKIP_REASONS: dict[SkipReason, str] = {
     SkipReason.PROTOCOL: "Only TCP is carried.",
     SkipReason.EDGE_PORT_TAKEN: "Another frontend has that address and port on the edge.",
     SkipReason.OTHER_CLASS: "The Service's loadBalancerClass is another one's.",
+    SkipReason.UNCLASSED: "The Service has no loadBalancerClass: the cluster's own load balancer "
+    "serves it.",
     SkipReason.SERVICE_DELETING: "The Service is being deleted.",
     SkipReason.SOURCE_RANGES: "Its loadBalancerSourceRanges can't be read; nobody is let in.",
 }

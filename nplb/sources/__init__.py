@@ -1,4 +1,5 @@
-"""Where cluster state comes from: each source publishes whole snapshots of one cluster.
+"""Where cluster state comes from, and where what nplb says to a cluster goes: each source
+publishes whole snapshots of one cluster, a writer writes into one.
 
 Law: a source publishes nothing before it has read everything once, and after that it fails
 static: whatever goes wrong, the last snapshot stays in force, its age shows, and the source
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nplb.model.cluster import Snapshot, SourceStatus
+from nplb.model.outbound import Outbound
 
 Publish = Callable[[Snapshot], None]
 Report = Callable[[SourceStatus], None]
@@ -36,3 +38,17 @@ class Source(Protocol):
 
     async def run(self) -> None:
         """Read, and go on reading through every failure. Returns only when cancelled."""
+
+
+class Writer(Protocol):
+    """Writes into one cluster until cancelled, whatever it was told last."""
+
+    def want(self, outbound: Outbound) -> None:
+        """From now on this is what should be written. Does not block."""
+
+    async def run(self) -> None:
+        """Write, and go on writing through every failure. Returns only when cancelled."""
+
+    async def finish(self, withdrawn: Outbound) -> None:
+        """After the end of `run`: leave the cluster as it should be without this edge. `withdrawn`
+        is what should be written then. Takes some seconds at most."""

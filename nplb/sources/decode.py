@@ -14,6 +14,8 @@ from types import MappingProxyType
 from nplb.model.cluster import (
     Endpoint,
     EndpointSlice,
+    Ingress,
+    IngressPort,
     Node,
     NodeAddress,
     Service,
@@ -25,7 +27,15 @@ from nplb.model.cluster import (
 from nplb.model.keys import Protocol, ServiceKey
 from nplb.sources.fields import DecodeError, Path, Raw, Reader, Warn
 
-__all__ = ["DecodeError", "Path", "Warn", "decode_node", "decode_service", "decode_slice"]
+__all__ = [
+    "DecodeError",
+    "Path",
+    "Warn",
+    "decode_ingress",
+    "decode_node",
+    "decode_service",
+    "decode_slice",
+]
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
@@ -72,6 +82,7 @@ def decode_service(raw: object, *, cluster: str, warn: Warn | None = None) -> Se
             spec, "allocateLoadBalancerNodePorts", at, default=True
         ),
         source_ranges=_source_ranges(reader, spec, annotations) if is_load_balancer else (),
+        ingress=_ingress(reader) if is_load_balancer else (),
         labels=reader.text_map(meta, "labels", ("metadata",)),
         annotations=annotations,
         created=reader.time(meta, "creationTimestamp", ("metadata",)),
@@ -101,6 +112,38 @@ def _service_ports(reader: Reader, spec: Raw) -> tuple[ServicePort, ...]:
             )
         )
     return tuple(ports)
+
+
+def decode_ingress(raw: object) -> tuple[Ingress, ...]:
+    """The load balancer's addresses in a Service's status. Errors: DecodeError."""
+    return _ingress(Reader("Service", raw, None))
+
+
+def _ingress(reader: Reader) -> tuple[Ingress, ...]:
+    at: Path = ("status", "loadBalancer", "ingress")
+    status = reader.mapping(reader.raw, "status")
+    balancer = reader.mapping(status, "loadBalancer", ("status",))
+    return tuple(
+        Ingress(
+            ip=reader.text(entry, "ip", (*at, index)),
+            hostname=reader.text(entry, "hostname", (*at, index)),
+            ip_mode=reader.text(entry, "ipMode", (*at, index)),
+            ports=_ingress_ports(reader, entry, (*at, index)),
+        )
+        for index, entry in reader.objects(balancer, "ingress", at[:2])
+    )
+
+
+def _ingress_ports(reader: Reader, entry: Raw, at: Path) -> tuple[IngressPort, ...]:
+    found = []
+    for index, port in reader.objects(entry, "ports", at):
+        within: Path = (*at, "ports", index)
+        protocol = reader.text(port, "protocol", within) or Protocol.TCP.value
+        if protocol in Protocol.__members__:
+            number = reader.number(port, "port", within, 0, MAX_PORT)
+            error = reader.text(port, "error", within)
+            found.append(IngressPort(port=number, protocol=Protocol(protocol), error=error))
+    return tuple(found)
 
 
 def _target_port(reader: Reader, port: Raw, at: Path) -> int | str:

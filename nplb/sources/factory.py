@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from nplb.model.cluster import Snapshot
+from nplb.model.outbound import WriterStatus
 from nplb.model.settings import ClusterSettings, KubernetesSource
-from nplb.sources import Now, Publish, Report, Source
+from nplb.sources import Now, Publish, Report, Source, Writer
 
 
 def make_source(
@@ -29,6 +31,21 @@ def make_source(
     return ManifestsReader(
         settings, publish=publish, report=report, now=now, rng=rng, state_dir=state_dir
     )
+
+
+def make_writer(
+    settings: ClusterSettings,
+    *,
+    identity: str,
+    report: Callable[[WriterStatus], None],
+    now: Now,
+    rng: random.Random,
+) -> Writer:
+    """What writes into a cluster that is read from its API, not running yet. `identity` is this
+    edge's name in the cluster."""
+    from nplb.sources.kubernetes.writer import KubernetesWriter
+
+    return KubernetesWriter(settings, identity=identity, report=report, now=now, rng=rng)
 
 
 async def list_once(

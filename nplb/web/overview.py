@@ -65,6 +65,7 @@ def overview(status: Status, glances: Mapping[FrontendKey, Glance], total: Total
         "sources": render(status.sources),
         "findings": render(status.findings),
         "drains": render(status.drains),
+        "writers": render(status.writers),
         "reload": render(status.reload),
         "last_error": status.last_error,
         "plan": status.plan.generation,

@@ -18,7 +18,7 @@ import aiohttp
 
 from nplb.model.errors import ClusterError
 from nplb.model.secrets import scrubbed
-from nplb.sources.kubernetes.resources import Scope
+from nplb.sources.kubernetes.resources import Scope, Target
 
 _MAX_SHOWN = 300
 _MAX_RETRY_AFTER_SECONDS = 120.0
@@ -51,10 +51,10 @@ class ApiFault(ClusterError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What was asked of whom, for errors: `verb` is the RBAC verb (list, watch)."""
+    """What was asked of whom, for errors: `verb` is the RBAC verb (list, watch, patch)."""
 
     verb: str
-    scope: Scope
+    scope: Scope | Target
     server: str
     origin: str
     connect_seconds: float
@@ -85,6 +85,8 @@ def fault_of_answer(asked: Asked, status: int, headers: Mapping[str, str], body:
             "of it answers in its place; check that, and the server's address"
         )
         return ApiFault(text, status=status, retry_after=retry_after)
+    if status == HTTPStatus.NOT_FOUND and isinstance(asked.scope, Target):
+        return ApiFault(f"{start} to {asked}: {said}", status=status)
     if status == HTTPStatus.NOT_FOUND:
         text = f"{start} to {asked}: nplb needs Kubernetes 1.21 or later"
         return ApiFault(text, status=status)

@@ -1,4 +1,4 @@
-"""Which resources are read, by which paths, and how they are named in an error."""
+"""Which resources are read and written, by which paths, and how errors name them."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -54,6 +54,57 @@ class Scope:
         if self.namespace is None:
             return f"{self.resource} in all namespaces"
         return f"{self.resource} in namespace {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One object to write, or a collection to create one in (`name` empty). `subresource` is a
+    part of the object, such as its status."""
+
+    plural: str
+    group: str = ""
+    namespace: str
+    name: str = ""
+    subresource: str = ""
+
+    @property
+    def path(self) -> str:
+        """The object's or the collection's path."""
+        base = f"/apis/{self.group}/v1" if self.group else "/api/v1"
+        parts = ["namespaces", self.namespace, self.plural, self.name, self.subresource]
+        return "/".join((base, *(quote(part, safe="") for part in parts if part)))
+
+    @property
+    def right(self) -> str:
+        """The resource as RBAC names it, with the subresource: `services/status`."""
+        return f"{self.plural}/{self.subresource}" if self.subresource else self.plural
+
+    def __str__(self) -> str:
+        group = f".{self.group}" if self.group else ""
+        return f"{self.right}{group} in namespace {self.namespace}"
+
+
+LEASE_GROUP = "coordination.k8s.io"
+
+# What is written, as (verb, group, resource with subresource); deploy/rbac grants it.
+STATUS_RIGHTS = (("patch", "", "services/status"),)
+LEASE_RIGHTS = tuple((verb, LEASE_GROUP, "leases") for verb in ("get", "create", "update"))
+EVENT_RIGHTS = (("create", "", "events"), ("patch", "", "events"))
+
+
+def service_status(namespace: str, name: str) -> Target:
+    """A Service's status."""
+    return Target(plural="services", namespace=namespace, name=name, subresource="status")
+
+
+def lease(namespace: str, name: str = "") -> Target:
+    """A Lease, or where to create one."""
+    return Target(plural="leases", group=LEASE_GROUP, namespace=namespace, name=name)
+
+
+def event(namespace: str, name: str = "") -> Target:
+    """An Event, or where to create one."""
+    return Target(plural="events", namespace=namespace, name=name)
 
 
 def scopes(namespaces: tuple[str, ...], service_selector: str) -> tuple[Scope, ...]:

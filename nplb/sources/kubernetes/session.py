@@ -27,9 +27,16 @@ from nplb.sources.kubernetes.execplugin import run_exec_plugin
 from nplb.sources.kubernetes.faults import ApiFault, Asked, fault_of_answer, fault_of_exception
 from nplb.sources.kubernetes.kubeconfig import Access
 from nplb.sources.kubernetes.pacing import Pacing
-from nplb.sources.kubernetes.resources import Scope
+from nplb.sources.kubernetes.resources import Scope, Target
 
 Query = Mapping[str, str | int]
+
+_METHODS = {"get": "GET", "create": "POST", "update": "PUT", "patch": "PATCH"}
+_CONTENT = {
+    "POST": {"Content-Type": "application/json"},
+    "PUT": {"Content-Type": "application/json"},
+    "PATCH": {"Content-Type": "application/merge-patch+json"},
+}
 
 _LIBRARY = "kubernetes_asyncio"
 _LINES_AT_ONCE = 200
@@ -52,7 +59,7 @@ class Session:
         """Close the client and its connections."""
         await self._client.close()
 
-    def _asked(self, verb: str, scope: Scope) -> Asked:
+    def _asked(self, verb: str, scope: Scope | Target) -> Asked:
         return Asked(
             verb=verb,
             scope=scope,
@@ -68,7 +75,7 @@ class Session:
         Errors: ApiFault.
         """
         asked = self._asked("list", scope)
-        async with self._get(asked, query) as response:
+        async with self._request(asked, query=query) as response:
             body = await response.read()
             kind = response.content_type
         try:
@@ -88,13 +95,49 @@ class Session:
         Errors: ApiFault, also for whatever ends the body of the `async with` from below.
         """
         asked = self._asked("watch", scope)
-        async with self._get(asked, {**query, "watch": 1}) as response:
+        async with self._request(asked, query={**query, "watch": 1}) as response:
             if response.content_type != "application/json":
                 raise _not_an_api_server(asked, response.content_type)
             yield Watching(asked, response)
 
+    async def send(
+        self, verb: str, target: Target, body: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """Get, create, update or patch (by merge patch) one object. Returns it as it is now.
+
+        Errors: ApiFault, with status 404 or 409 for an object that is not there or not as
+        expected.
+        """
+        asked = self._asked(verb, target)
+        try:
+            async with (
+                asyncio.timeout(self._pacing.write_seconds),
+                self._request(asked, method=_METHODS[verb], body=body) as response,
+            ):
+                content = await response.read()
+                kind = response.content_type
+        except TimeoutError:
+            seconds = f"{self._pacing.write_seconds:g} s"
+            raise ApiFault(
+                f"{self.server} has not answered within {seconds} to {asked}", renew=True
+            ) from None
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise _not_an_api_server(asked, kind)
+        return answer
+
     @contextlib.asynccontextmanager
-    async def _get(self, asked: Asked, query: Query) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(
+        self,
+        asked: Asked,
+        *,
+        method: str = "GET",
+        query: Query | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = aiohttp.ClientTimeout(
             total=None,
             # Name resolution and every address of the name together.
@@ -105,9 +148,10 @@ class Session:
         try:
             response: aiohttp.ClientResponse = await self._client.call_api(
                 asked.scope.path,
-                "GET",
-                query_params=list(query.items()),
-                header_params={"Accept": "application/json"},
+                method,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": "application/json", **_CONTENT.get(method, {})},
+                body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _request_timeout=timeout,
@@ -116,9 +160,9 @@ class Session:
             # ValueError: aiohttp's for an address, or for a header that a damaged token breaks.
             raise fault_of_exception(asked, error, answered=False) from error
         try:
-            if response.status != 200:
-                body = await response.read()
-                raise fault_of_answer(asked, response.status, response.headers, body)
+            if response.status not in (200, 201):
+                content = await response.read()
+                raise fault_of_answer(asked, response.status, response.headers, content)
             yield response
         except _STREAM_ERRORS as error:
             raise fault_of_exception(asked, error, answered=True) from error

@@ -47,7 +47,7 @@ class KubernetesReader:
         self._now = now
         self._pacing = pacing or Pacing()
         self._book = Book(settings.name)
-        self._sessions = _sessions(settings, self._pacing, find)
+        self._sessions = open_sessions(settings, self._pacing, find)
         self._feeds = [self._feed(scope, rng) for scope in _scopes(settings)]
         self._status = SourceStatus(
             cluster=settings.name, state=SourceState.CONNECTING, since=now()
@@ -148,7 +148,8 @@ def _scopes(settings: ClusterSettings) -> tuple[Scope, ...]:
     return scopes(settings.namespaces, settings.service_selector)
 
 
-def _sessions(settings: ClusterSettings, pacing: Pacing, find: FindAccess) -> Sessions:
+def open_sessions(settings: ClusterSettings, pacing: Pacing, find: FindAccess) -> Sessions:
+    """Sessions with the API server of a cluster's settings; none is open yet."""
     source = settings.source
     assert isinstance(source, KubernetesSource)
 
@@ -189,7 +190,7 @@ async def list_cluster(
     """
     pacing = pacing or Pacing()
     book = Book(settings.name)
-    sessions = _sessions(settings, pacing, find)
+    sessions = open_sessions(settings, pacing, find)
     try:
         async with sessions.use() as session:
             for scope in _scopes(settings):

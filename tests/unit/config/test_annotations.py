@@ -27,6 +27,11 @@ def a_reader(
     return AnnotationReader(Settings(clusters=(a_cluster(),), annotations=annotations, **keys))
 
 
+def test_nothing_about_the_host_can_be_annotated() -> None:
+    own = ("listen", "plane", "kernel", "source-addresses", "service")
+    assert not [name for name in NAMES if name.startswith(own) or "file" in name]
+
+
 def test_only_the_prefix_counts_and_it_is_taken_off() -> None:
     service = a_service(annotations={"nplb.io/balance": "first", "example.org/balance": "x"})
     assert annotated(service) == {"balance": "first"}

@@ -54,7 +54,8 @@ def test_the_example_is_valid_and_shows_the_defaults() -> None:
     settings = replace(settings, clusters=(), frontends=(), state_dir=None, workers=1, zone="")
     log = replace(settings.log, access_file=None)
     relay = replace(settings.relay, source_ranges_file=None, denied_ranges_file=None)
-    settings = replace(settings, admin=admin, log=log, relay=relay)
+    listen = replace(settings.listen, load_balancer_port=None)
+    settings = replace(settings, admin=admin, log=log, relay=relay, listen=listen)
     # What has no value of its own by default is shown with an example.
     health = replace(settings.health, slow_seconds=0.0, check=TCP_CHECK)
     settings = replace(settings, health=health)

@@ -189,6 +189,7 @@ def test_local_services_weigh_nodes_by_their_endpoints() -> None:
             a_service("s", type=ServiceType.LOAD_BALANCER, load_balancer_class="other.io/lb"),
             SkipReason.OTHER_CLASS,
         ),
+        (a_service("s", type=ServiceType.LOAD_BALANCER), SkipReason.UNCLASSED),
     ],
 )
 def test_a_port_that_is_not_served_says_why(service: "object", reason: SkipReason) -> None:
@@ -325,7 +326,7 @@ def test_nodes_of_the_edges_zone_are_preferred() -> None:
 
 def test_what_the_service_asks_for_holds_unless_the_file_says_otherwise() -> None:
     service = replace(
-        a_service(type=ServiceType.LOAD_BALANCER),
+        a_service(type=ServiceType.LOAD_BALANCER, load_balancer_class="nplb.io/edge"),
         affinity_seconds=600,
         source_ranges=("10.0.0.0/8 ", "192.0.2.0/24"),
     )

@@ -4,7 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from nplb.config.yaml import parse
-from nplb.sources.kubernetes.resources import scopes
+from nplb.model.settings import WriteSettings
+from nplb.sources.kubernetes.resources import (
+    EVENT_RIGHTS,
+    LEASE_RIGHTS,
+    STATUS_RIGHTS,
+    event,
+    lease,
+    scopes,
+    service_status,
+)
 
 RBAC = Path(__file__).parents[3] / "deploy" / "rbac"
 
@@ -52,6 +61,21 @@ def test_some_namespaces() -> None:
     [within] = named(found, "RoleBinding").values()
     granted = rights([roles[within["roleRef"]["name"]]])
     assert granted == needed() - needed(cluster_wide_only=True)
+
+
+def test_what_is_written_with_rights_of_its_own() -> None:
+    found = objects("status.yaml")
+    roles = named(found, "ClusterRole")
+    assert rights([roles["nplb-status"]]) == set(STATUS_RIGHTS)
+    assert rights([roles["nplb-events"]]) == set(EVENT_RIGHTS)
+    [leases] = named(found, "Role").values()
+    assert rights([leases]) == set(LEASE_RIGHTS)
+    assert leases["metadata"]["namespace"] == WriteSettings().lease_namespace
+    bound = {o["roleRef"]["name"] for o in found if o["kind"].endswith("Binding")}
+    assert bound == {*roles, leases["metadata"]["name"]}
+    asked = [service_status("a", "b"), lease("a"), event("a")]
+    granted = {resource for _, _, resource in (*STATUS_RIGHTS, *LEASE_RIGHTS, *EVENT_RIGHTS)}
+    assert {target.right for target in asked} == granted
 
 
 def test_every_binding_is_for_the_service_account_of_the_token() -> None:
