@@ -125,8 +125,6 @@ def make_frontend(
                 left_at = before.left_at
                 if before.state is BackendState.ACTIVE and reason in _LEAVING:
                     # It was in until now: whether it may leave depends on how many do.
-                    if probed:
-                        probes.node_ports.append(key.address)
                     if judge(asked, ip, verdicts.get(key.address))[0] is BackendState.ACTIVE:
                         leavers.append(Leaver(before, len(backends), out))
                         backends.append(None)
@@ -163,7 +161,9 @@ def make_frontend(
     if previous is not None and previous.left_out:
         left_out += _still_counted(previous, rows, settings.blast_radius, now)
     if leavers:
-        _settle(leavers, backends, left_out, settings.blast_radius, now, probes, not rows)
+        kept = _settle(leavers, backends, left_out, settings.blast_radius, now, not rows)
+        if probed:
+            probes.node_ports.extend(kept)
     whole = [backend for backend in backends if backend is not None]
     if not endpoints.known:
         whole = _empty_everywhere(whole, earlier, now)
@@ -256,30 +256,30 @@ def _settle(
     left_out: list[LeftOut],
     cap: BlastRadius,
     now: float,
-    probes: Probed,
     list_is_empty: bool,
-) -> None:
-    """Let those leave that may, and keep the others; fills their places in `backends`."""
+) -> list[Address]:
+    """Let those leave that may, and keep the others, whose addresses are returned; fills their
+    places in `backends`."""
+    kept: list[Address] = []
     leave, why = who_leaves(leavers, backends, left_out, cap, now, list_is_empty=list_is_empty)
     for leaver in leavers:
         before, out = leaver.before, leaver.out
         name = before.key.node
         if name not in leave:
-            kept = _changed(
-                before, BackendState.ACTIVE, BackendReason.KEPT, f"{out.detail}; {why}", now
-            )
+            kept.append(before.key.address)
+            detail = f"{out.detail}; {why}"
+            stays = _changed(before, BackendState.ACTIVE, BackendReason.KEPT, detail, now)
             if leaver.place >= 0:
-                backends[leaver.place] = kept
+                backends[leaver.place] = stays
             else:
-                backends.append(kept)
-                if probes.health.enabled:
-                    probes.node_ports.append(before.key.address)
+                backends.append(stays)
         elif leaver.place >= 0:
             gone = _changed(before, BackendState.DRAINING, out.reason, out.detail, now)
             backends[leaver.place] = replace(gone, left_at=now)
         else:
             left_out.append(LeftOut(node=name, reason=out.reason, detail=out.detail, since=now))
     backends.sort(key=lambda backend: backend.key.node if backend is not None else "")
+    return kept
 
 
 def _changed(

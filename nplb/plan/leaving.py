@@ -61,8 +61,8 @@ def who_leaves(
         if backend is None:
             continue
         staying += backend.state is BackendState.ACTIVE
-        departed += backend.left_at > begin
-    departed += sum(left.since > begin for left in left_out)
+        departed += 0.0 < backend.left_at > begin
+    departed += sum(0.0 < left.since > begin for left in left_out)
     total = staying + departed + len(leavers)
     may = 0 if list_is_empty else max(cap.limit(total) - departed, 0)
     if may >= len(leavers):

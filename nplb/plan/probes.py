@@ -16,8 +16,11 @@ The bound goes before the budget: where one probe a node and interval is more th
 is passed, and `Detection.over_budget` says so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
+from operator import itemgetter
 
 from nplb.model.health import TCP_CHECK, Check, ProbeKind, ProbeSharing, SharingSettings
 from nplb.model.keys import Address
@@ -28,28 +31,46 @@ from nplb.plan.frontend import Probed
 HEALTH_CHECK = Check(kind=ProbeKind.HTTP, path="/healthz", status=((200, 200),))
 """What kube-proxy answers, on its own port and on health check node ports."""
 
+_IP = itemgetter(0)
+
 
 def plan_probes(
-    frontends: Iterable[Probed], sharing: SharingSettings, previous: tuple[ProbeTarget, ...]
+    frontends: Sequence[Probed], sharing: SharingSettings, previous: tuple[ProbeTarget, ...]
 ) -> tuple[tuple[ProbeTarget, ...], Detection]:
     """All targets, sorted by address, and what they are good for. Those of before are used
     again where they hold."""
     wanted: dict[Address, ProbeTarget] = {}
     for probed in frontends:
         _add(wanted, probed)
-    detection, turns = _share(wanted, sharing)
+    detection, turns = _share(frontends, sharing)
+    if len(previous) == len(wanted) and _all_hold(previous, wanted, turns):
+        return previous, detection
     known = {target.address: target for target in previous}
     targets = []
-    same = len(known) == len(wanted)
     for address in sorted(wanted):
         want, before = wanted[address], known.get(address)
         turn = turns.get(address.ip, 0.0) if want.role is ProbeRole.NODE_PORT else 0.0
-        if before is not None and _same(before, want, turn):
-            targets.append(before)
-            continue
-        same = False
-        targets.append(replace(want, address=address, turn_seconds=turn))
-    return (previous if same else tuple(targets)), detection
+        if before is None or not _same(before, want, turn):
+            before = replace(want, address=address, turn_seconds=turn)
+        targets.append(before)
+    return tuple(targets), detection
+
+
+def _all_hold(
+    previous: tuple[ProbeTarget, ...],
+    wanted: Mapping[Address, ProbeTarget],
+    turns: Mapping[str, float],
+) -> bool:
+    for before in previous:
+        want = wanted.get(before.address)
+        if want is None:
+            return False
+        turn = 0.0
+        if turns and want.role is ProbeRole.NODE_PORT:
+            turn = turns.get(before.address.ip, 0.0)
+        if not _same(before, want, turn):
+            return False
+    return True
 
 
 def _add(wanted: dict[Address, ProbeTarget], probed: Probed) -> None:
@@ -65,16 +86,14 @@ def _add(wanted: dict[Address, ProbeTarget], probed: Probed) -> None:
         address=nowhere, health=health, check=check, expect_refusal=probed.empty
     )
     wanted.update(dict.fromkeys(probed.node_ports, node_port))
-    if probed.health_checks:
-        role = ProbeRole.HEALTH_CHECK
-        said = ProbeTarget(address=nowhere, health=health, check=HEALTH_CHECK, role=role)
-        for address in probed.health_checks:
-            wanted.setdefault(address, said)
-    if probed.kube_proxies:
-        role = ProbeRole.KUBE_PROXY
-        said = ProbeTarget(address=nowhere, health=health, check=HEALTH_CHECK, role=role)
-        for address in probed.kube_proxies:
-            wanted.setdefault(address, said)
+    for role, addresses in (
+        (ProbeRole.HEALTH_CHECK, probed.health_checks),
+        (ProbeRole.KUBE_PROXY, probed.kube_proxies),
+    ):
+        if addresses:
+            said = ProbeTarget(address=nowhere, health=health, check=HEALTH_CHECK, role=role)
+            for address in addresses:
+                wanted.setdefault(address, said)
 
 
 def _same(before: ProbeTarget, want: ProbeTarget, turn: float) -> bool:
@@ -88,52 +107,50 @@ def _same(before: ProbeTarget, want: ProbeTarget, turn: float) -> bool:
 
 
 def _share(
-    wanted: Mapping[Address, ProbeTarget], sharing: SharingSettings
+    frontends: Sequence[Probed], sharing: SharingSettings
 ) -> tuple[Detection, Mapping[str, float]]:
     """How soon faults are found, and for each node's IP address how often one of its services
     is probed; empty where each is probed on its own."""
-    rates: dict[float, int] = {}
-    fixed = 0.0
-    bound = 0.0
-    nodes: dict[str, list[float]] = {}  # of each: the shortest interval, how many targets
-    for address, target in wanted.items():
-        interval = target.health.interval_seconds
-        rates[interval] = rates.get(interval, 0) + 1
-        if target.role is not ProbeRole.NODE_PORT:
-            fixed += 1.0 / interval
-            continue
-        bound = max(bound, target.health.bound_seconds)
-        node = nodes.get(address.ip)
-        if node is None:
-            nodes[address.ip] = [interval, 1]
-        else:
-            node[0] = min(node[0], interval)
-            node[1] += 1
-    alone = sum(count / interval for interval, count in rates.items())
+    alone = fixed = bound = node_bound = 0.0
+    proxies: dict[Address, float] = {}
+    for probed in frontends:
+        health = probed.health
+        every = health.interval_seconds
+        alone += len(probed.node_ports) / every
+        fixed += len(probed.health_checks) / every
+        for address in probed.kube_proxies:
+            proxies.setdefault(address, every)
+        if probed.node_ports:
+            bound = max(bound, health.bound_seconds)
+            # One failed turn does not speak for a node, however low `fall` is: it takes two.
+            node_bound = max(node_bound, health.bound_seconds * (2 if health.fall == 1 else 1))
+    fixed += sum(1.0 / every for every in proxies.values())
     shared = sharing.mode is ProbeSharing.NODE or (
-        sharing.mode is ProbeSharing.AUTO and alone > sharing.budget
+        sharing.mode is ProbeSharing.AUTO and alone + fixed > sharing.budget
     )
-    if not shared or not nodes:
+    if not shared or not bound:
+        rate = round(alone + fixed, 3)
         return Detection(
-            rate=round(alone, 3),
-            budget=sharing.budget,
-            node_seconds=bound,
-            service_seconds=bound,
+            rate=rate, budget=sharing.budget, node_seconds=bound, service_seconds=bound
         ), {}
-    once = sum(1.0 / interval for interval, _ in nodes.values())
+    counts: Counter[str] = Counter()
+    intervals: dict[str, float] = {}
+    for probed in frontends:
+        ips = list(map(_IP, probed.node_ports))
+        counts.update(ips)
+        every = probed.health.interval_seconds
+        for ip in ips:
+            if every < intervals.get(ip, inf):
+                intervals[ip] = every
+    once = sum(1.0 / every for every in intervals.values())
     more = _power_of_two((sharing.budget - fixed) / once)
     turns: dict[str, float] = {}
     rate, slowest = fixed, 0.0
-    for ip, (interval, count) in nodes.items():
-        each = min(more, _power_of_two(count))  # as often as on their own is enough
-        turns[ip] = interval / each
-        rate += each / interval
-        slowest = max(slowest, count * interval / each)
-    # One failed probe does not speak for a node, however low `fall` is: it takes a second one.
-    node_bound = max(
-        (t.health.bound_seconds if t.health.fall > 1 else t.health.bound_seconds * 2)
-        for t in {id(t.health): t for t in wanted.values()}.values()
-    )
+    for ip, every in intervals.items():
+        each = min(more, _power_of_two(counts[ip]))  # as often as on their own is enough
+        turns[ip] = every / each
+        rate += each / every
+        slowest = max(slowest, counts[ip] * every / each)
     return Detection(
         shared=True,
         rate=round(rate, 3),
