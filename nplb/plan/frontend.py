@@ -123,12 +123,15 @@ def make_frontend(
             reason, detail = out.reason, out.detail
             if before is not None:
                 left_at = before.left_at
-                if before.state is BackendState.ACTIVE and reason in _LEAVING:
-                    # It was in until now: whether it may leave depends on how many do.
-                    if judge(asked, ip, verdicts.get(key.address))[0] is BackendState.ACTIVE:
-                        leavers.append(Leaver(before, len(backends), out))
-                        backends.append(None)
-                        continue
+                # One that was in until now, and works, leaves only if not too many do.
+                if (
+                    before.state is BackendState.ACTIVE
+                    and reason in _LEAVING
+                    and judge(asked, ip, verdicts.get(key.address))[0] is BackendState.ACTIVE
+                ):
+                    leavers.append(Leaver(before, len(backends), out))
+                    backends.append(None)
+                    continue
         if before is not None and (state is before.state and reason is before.reason):
             if (detail, weight, tier, left_at) == (
                 before.detail,

@@ -122,6 +122,7 @@ def test_udp_is_out_on_a_node_that_is_silent_for_all_others() -> None:
 def a_local_load_balancer() -> Service:
     return replace(
         a_service("web", type=ServiceType.LOAD_BALANCER, policy=TrafficPolicy.LOCAL),
+        load_balancer_class="nplb.io/edge",
         health_check_node_port=31000,
     )
 
