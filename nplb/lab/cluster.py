@@ -28,11 +28,12 @@ from nplb.lab.apply import apply_objects, read_objects
 from nplb.lab.clusterips import ClusterIps
 from nplb.lab.control import PREFIX, make_control
 from nplb.lab.endpointslices import EndpointSlices
+from nplb.lab.fabric import Fabric
 from nplb.lab.faults import Faults
 from nplb.lab.kubeconfig import Access, remove_kubeconfig, write_kubeconfig
 from nplb.lab.lifecycle import NodeLifecycle
+from nplb.lab.loopback import LoopbackFabric
 from nplb.lab.node import Machine
-from nplb.lab.pods import Directory
 from nplb.lab.rules import targets_of
 from nplb.lab.targets import LabTargets
 from nplb.lab.timing import Timing
@@ -104,7 +105,7 @@ class Lab:
             tls=tls,
         )
         self._pool = PodPool(pods)
-        self._directory = Directory()
+        self._fabric: Fabric = LoopbackFabric()
         self._machines: dict[str, Machine] = {}
         self._started = False
         self._controlled = False
@@ -119,13 +120,12 @@ class Lab:
         self._slices = EndpointSlices(loop, self.api, self._view, self._rng)
         self._workloads = Workloads(loop, self.api, self._view, self._rng)
         self._lifecycle = NodeLifecycle(loop, self.api, self._timing)
-        self._cluster_ips = ClusterIps(
-            self._view, loop=loop, resolve=self._directory.resolve, rng=self._rng
-        )
+        self._cluster_ips = ClusterIps(self._view, self._fabric)
         self.faults = Faults(loop, LabTargets(self.api, self._machines))
         self.api.add_aside(PREFIX, make_control(self))
         self._started = True
         try:
+            self._fabric.start(loop, self._rng)
             await self.api.start(self._host, self._port)
             self._view.start()
             for _ in range(self._wanted_nodes):
@@ -161,6 +161,7 @@ class Lab:
         for machine in self._machines.values():
             machine.stop()
         self._view.stop()
+        await self._fabric.stop()
         if self.kubeconfig_path != Path():
             remove_kubeconfig(self.kubeconfig_path, self._access())
         if self._scratch is not None:
@@ -226,15 +227,17 @@ class Lab:
             )
         if name in self._machines:
             raise ConfigurationError(f"there is a node {name} already")
+        address = str(self._network[index])
         machine = Machine(
             self._loop,
             self.api,
             self._view,
             name=name,
-            address=str(self._network[index]),
+            address=address,
             index=index,
             pool=self._pool,
-            directory=self._directory,
+            network=self._fabric.machine(name, address, self._pool.range_of(index)),
+            directory=self._fabric.directory,
             timing=self._timing,
             rng=self._rng,
         )
@@ -319,7 +322,7 @@ class Lab:
     @property
     def is_settled(self) -> bool:
         """Whether endpoint slices and kube-proxies have taken in every change so far."""
-        return self._slices.settled and self._view.settled
+        return self._slices.settled and self._view.settled and self._fabric.settled
 
     def _is_ready(self, key: ServiceKey) -> bool:
         service = self._view.service(key)

@@ -1,19 +1,14 @@
-"""ClusterIPs, served once for the whole host at their twins on loopback.
+"""ClusterIPs: gives the fabric a rule for every port of every one.
 
-In a real cluster every node rewrites them for its own pods; here there is one host, so one
-listener per ClusterIP and port does. Ports below 1024 may need a right that the lab does not
-have: that is said once, and they are left out.
+On loopback, ports below 1024 may need a right that the lab does not have: that is said once,
+and they are left out.
 """
 
-import asyncio
 import logging
-import random
 from collections.abc import Callable
 
-from nplb.lab.addresses import twin
-from nplb.lab.interface import Interface
+from nplb.lab.fabric import Fabric, PortServer
 from nplb.lab.rules import cluster_ip_rule
-from nplb.lab.serviceports import Resolve, ServicePortServer
 from nplb.lab.view import ClusterView
 from nplb.model.cluster import Service
 from nplb.model.keys import Protocol, ServiceKey
@@ -27,19 +22,10 @@ PortKey = tuple[Protocol, int]
 class ClusterIps:
     """Serves every ClusterIP of the cluster that `view` shows."""
 
-    def __init__(
-        self,
-        view: ClusterView,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        resolve: Resolve,
-        rng: random.Random,
-    ) -> None:
+    def __init__(self, view: ClusterView, fabric: Fabric) -> None:
         self._view = view
-        self._loop = loop
-        self._resolve = resolve
-        self._rng = rng
-        self._served: dict[ServiceKey, tuple[Interface, dict[PortKey, ServicePortServer]]] = {}
+        self._fabric = fabric
+        self._served: dict[ServiceKey, tuple[str, dict[PortKey, PortServer]]] = {}
         self._said = False
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -52,26 +38,25 @@ class ClusterIps:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
-        for interface, _ports in self._served.values():
-            interface.close_ports()
-            interface.end_connections()
-        self._served.clear()
+        for key in tuple(self._served):
+            self._close(key)
 
     def _changed(self, keys: frozenset[ServiceKey]) -> None:
         for key in sorted(keys):
             service = self._view.service(key)
             ip = service.cluster_ips[0] if service and service.cluster_ips else ""
             known = self._served.get(key)
-            if known is not None and (not ip or known[0].name != f"ClusterIP {ip}"):
-                known[0].close_ports()
-                del self._served[key]
+            if known is not None and known[0] != ip:
+                self._close(key)
             if service is not None and ip and ":" not in ip:
                 self._serve(service, ip)
 
+    def _close(self, key: ServiceKey) -> None:
+        for server in self._served.pop(key)[1].values():
+            server.close()
+
     def _serve(self, service: Service, ip: str) -> None:
-        if service.key not in self._served:
-            self._served[service.key] = (Interface(self._loop, twin(ip), f"ClusterIP {ip}"), {})
-        interface, ports = self._served[service.key]
+        _, ports = self._served.setdefault(service.key, (ip, {}))
         wanted = {
             (port.protocol, port.port): port
             for port in service.ports
@@ -82,14 +67,7 @@ class ClusterIps:
         slices = self._view.slices(service.key)
         for port_key, port in wanted.items():
             if port_key not in ports:
-                ports[port_key] = ServicePortServer(
-                    interface,
-                    service.key,
-                    port.protocol,
-                    port.port,
-                    resolve=self._resolve,
-                    rng=self._rng,
-                )
+                ports[port_key] = self._fabric.cluster_port(service.key, ip, *port_key)
             ports[port_key].apply(cluster_ip_rule(service, port, slices))
             if ports[port_key].problem:
                 self._say(port.port, ports[port_key].problem)

@@ -54,7 +54,7 @@ class DatagramPort:
 
     def settle(self) -> None:
         """Follow the interface's reach."""
-        if self._interface.reach is Reach.REFUSING:
+        if self._interface.played_reach is Reach.REFUSING:
             self._shut()
         elif self._sock is None:
             self._open()
@@ -71,7 +71,7 @@ class DatagramPort:
                 self._forget(client)
 
     def _open(self) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sock = self._interface.socket(socket.SOCK_DGRAM)
         try:
             sock.bind((self._interface.ip, self._port))
         except OSError as error:
@@ -106,7 +106,7 @@ class DatagramPort:
                 return
             except OSError:
                 continue  # an earlier answer could not be delivered: the client is gone
-            if self._interface.reach is Reach.SILENT:
+            if self._interface.played_reach is Reach.SILENT:
                 continue
             client = self._clients.get(address) or self._hear(address)
             if client is not None:
@@ -120,7 +120,7 @@ class DatagramPort:
                 client.sock.send(data)
 
     def _to_client(self, client: _Client, data: bytes) -> None:
-        if self._sock is not None and self._interface.reach is Reach.UP:
+        if self._sock is not None and self._interface.played_reach is Reach.UP:
             with contextlib.suppress(OSError):
                 self._sock.sendto(data, client.address)
 
@@ -135,7 +135,7 @@ class DatagramPort:
         target = self._route(address[0])
         if target is None or len(self._clients) >= MAX_CLIENTS:
             return None
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sock = self._interface.socket(socket.SOCK_DGRAM)
         try:
             sock.bind((self._interface.ip, 0))
             sock.connect(target)

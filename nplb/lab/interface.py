@@ -64,7 +64,9 @@ class Connection(Protocol):
 class Interface:
     """One loopback address. `name` is for messages.
 
-    `delay_seconds` is how long every piece of data through it is held up, each way.
+    `delay_seconds` is how long every piece of data through it is held up, each way. A subclass
+    may have its sockets elsewhere (`socket`), and play `reach` there in another way than by
+    what its sockets do.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ip: str, name: str) -> None:
@@ -99,6 +101,15 @@ class Interface:
                 connection.thaw()
 
     @property
+    def played_reach(self) -> Reach:
+        """The part of `reach` that its sockets are to play."""
+        return self._reach
+
+    def socket(self, kind: socket.SocketKind) -> socket.socket:
+        """A new non-blocking socket there, not bound yet. The caller owns it."""
+        return socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+
+    @property
     def connections(self) -> int:
         """How many connections are open through it."""
         return len(self._connections)
@@ -114,7 +125,7 @@ class Interface:
     def join(self, connection: Connection) -> None:
         """Count a connection as going through here."""
         self._connections.add(connection)
-        if self._reach is Reach.SILENT:
+        if self.played_reach is Reach.SILENT:
             connection.freeze()
 
     def leave(self, connection: Connection) -> None:
@@ -183,7 +194,7 @@ class Listener:
 
     def settle(self) -> None:
         """Follow the interface's reach and `silent`."""
-        reach = self._interface.reach
+        reach = self._interface.played_reach
         if reach is Reach.REFUSING:
             self._shut()
             return
@@ -218,12 +229,12 @@ class Listener:
             self._deaf = self._watched = False
 
     def _open(self) -> bool:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = self._interface.socket(socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited
             self._bind(sock)
-            if self._silent or self._interface.reach is Reach.SILENT:
+            if self._silent or self._interface.played_reach is Reach.SILENT:
                 deafen(sock)  # before it listens, or a client could slip in
                 self._deaf = True
             sock.listen(BACKLOG)

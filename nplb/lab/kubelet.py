@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nplb.lab.addresses import PodPool, twin
+from nplb.lab.addresses import PodPool
 from nplb.lab.api.server import ApiServer
 from nplb.lab.apps import Identity
-from nplb.lab.interface import Interface, Reach
+from nplb.lab.fabric import MachineNetwork
+from nplb.lab.interface import Reach
 from nplb.lab.podobjects import (
     SERVICE_ANNOTATION,
     app_kind,
@@ -73,6 +74,7 @@ class Kubelet:
         node_ip: str,
         node_index: int,
         pool: PodPool,
+        network: MachineNetwork,
         directory: Directory,
         timing: Timing,
     ) -> None:
@@ -83,6 +85,7 @@ class Kubelet:
         self._node_ip = node_ip
         self._node_index = node_index
         self._pool = pool
+        self._network = network
         self._directory = directory
         self._timing = timing
         self._pods: dict[PodKey, _Pod] = {}
@@ -226,7 +229,7 @@ class Kubelet:
             ip=ip,
             service=annotations.get(SERVICE_ANNOTATION, ""),
         )
-        interface = Interface(self._loop, twin(ip), f"pod {key[0]}/{key[1]}")
+        interface = self._network.pod(ip, f"pod {key[0]}/{key[1]}")
         server = PodServer(interface, app_kind(annotations), identity, self._directory)
         server.serve(container_ports(raw))
         server.serve(_numbered_ports(self._view.selecting(key[0], labels)))
@@ -256,6 +259,7 @@ class Kubelet:
         pod = self._pods.pop(key, None)
         if pod is not None:
             pod.server.exit()
+            self._network.remove_pod(pod.ip)
             self._pool.release(pod.ip)
 
     # -- reporting -------------------------------------------------------------------

@@ -6,10 +6,10 @@ check says so.
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable
 
+from nplb.lab.fabric import MachineNetwork, PortServer
 from nplb.lab.healthcheck import (
     HEALTHZ_PORT,
     ProxyHealth,
@@ -17,9 +17,8 @@ from nplb.lab.healthcheck import (
     service_health_responder,
 )
 from nplb.lab.httpd import http_accept
-from nplb.lab.interface import Interface, Listener
+from nplb.lab.interface import Listener
 from nplb.lab.rules import Rule, local_ready_endpoints, node_port_rule
-from nplb.lab.serviceports import Resolve, ServicePortServer
 from nplb.lab.view import ClusterView
 from nplb.model.cluster import Service
 from nplb.model.keys import Protocol, ServiceKey
@@ -37,25 +36,22 @@ class KubeProxy:
 
     def __init__(
         self,
-        interface: Interface,
+        network: MachineNetwork,
         node: str,
         view: ClusterView,
         *,
-        resolve: Resolve,
-        rng: random.Random,
         eligible: Callable[[], bool],
         health_seconds: float,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._interface = interface
+        self._network = network
+        self._interface = network.interface
         self._node = node
         self._view = view
-        self._resolve = resolve
-        self._rng = rng
         self._eligible = eligible
         self._health_seconds = health_seconds
         self._now = now
-        self._ports: dict[PortKey, ServicePortServer] = {}
+        self._ports: dict[PortKey, PortServer] = {}
         self._ports_of: dict[ServiceKey, set[PortKey]] = {}
         self._checks: dict[ServiceKey, tuple[int, Listener]] = {}
         self._healthz: Listener | None = None
@@ -77,6 +73,8 @@ class KubeProxy:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+        for server in self._ports.values():
+            server.close()
         self._interface.close_ports()
         self._interface.end_connections()
         self._ports.clear()
@@ -158,14 +156,8 @@ class KubeProxy:
             port_key = (port.protocol, port.node_port)
             server = self._ports.get(port_key)
             if server is None:
-                server = self._ports[port_key] = ServicePortServer(
-                    self._interface,
-                    key,
-                    port.protocol,
-                    port.node_port,
-                    resolve=self._resolve,
-                    rng=self._rng,
-                )
+                server = self._network.node_port(key, port.protocol, port.node_port)
+                self._ports[port_key] = server
                 self._ports_of.setdefault(key, set()).add(port_key)
             elif server.owner != key:
                 log.error("NodePort %d is %s already, not %s", port.node_port, server.owner, key)

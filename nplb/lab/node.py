@@ -1,4 +1,4 @@
-"""A machine of the lab: a loopback address, a kube-proxy, a kubelet, and their Node object.
+"""A machine of the lab: an address, a kube-proxy, a kubelet, and their Node object.
 
 Faults set the machine's `Condition`: a level that says how the machine is. Everything else,
 silence, refusal, heartbeats, follows from it.
@@ -15,7 +15,8 @@ from typing import Any
 from nplb.lab.addresses import PodPool
 from nplb.lab.api.errors import ApiError
 from nplb.lab.api.server import ApiServer
-from nplb.lab.interface import Interface, Reach
+from nplb.lab.fabric import Impairment, MachineNetwork
+from nplb.lab.interface import Reach
 from nplb.lab.kubelet import Kubelet
 from nplb.lab.kubeproxy import KubeProxy
 from nplb.lab.nodeobjects import (
@@ -42,6 +43,7 @@ class Condition:
 
     `kubelet` false: heartbeats stop. `ready` false: the kubelet reports Ready False.
     `delay_seconds` holds up every piece of data through its NodePorts, each way.
+    `impairment` is what is wrong with its way to others.
     """
 
     powered: bool = True
@@ -50,10 +52,11 @@ class Condition:
     kubelet: bool = True
     ready: bool = True
     proxy_stuck: bool = False
+    impairment: Impairment = Impairment()
 
 
 class Machine:
-    """One machine. `address` is the node's InternalIP, on loopback."""
+    """One machine. `address` is the node's InternalIP."""
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Machine:
         address: str,
         index: int,
         pool: PodPool,
+        network: MachineNetwork,
         directory: Directory,
         timing: Timing,
         rng: random.Random,
@@ -73,7 +77,8 @@ class Machine:
         self.address = address
         self.index = index
         self.zone = ZONES[(index - 1) % len(ZONES)]
-        self.interface = Interface(loop, address, name)
+        self.interface = network.interface
+        self._network = network
         self.kubelet = Kubelet(
             loop,
             api,
@@ -82,15 +87,14 @@ class Machine:
             node_ip=address,
             node_index=index,
             pool=pool,
+            network=network,
             directory=directory,
             timing=timing,
         )
         self.proxy = KubeProxy(
-            self.interface,
+            network,
             name,
             view,
-            resolve=directory.resolve,
-            rng=rng,
             eligible=lambda: self._eligible,
             health_seconds=timing.proxy_health,
         )
@@ -171,6 +175,7 @@ class Machine:
             self._boot()
         if not condition.powered:
             return
+        self._network.impair(condition.impairment)
         self.interface.delay_seconds = condition.delay_seconds
         self.interface.reach = condition.reach
         self.proxy.stuck = condition.proxy_stuck

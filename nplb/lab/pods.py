@@ -114,7 +114,7 @@ class DatagramAnswerer:
         self._interface = interface
         self._port = port
         self._answer = answer
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._sock = interface.socket(socket.SOCK_DGRAM)
         try:
             self._sock.bind((interface.ip, port))
         except OSError:
@@ -135,7 +135,7 @@ class DatagramAnswerer:
     def _readable(self) -> None:
         try:
             data, client = self._sock.recvfrom(MAX_DATAGRAM)
-            if self._interface.reach is Reach.UP:
+            if self._interface.played_reach is Reach.UP:
                 self._sock.sendto(self._answer(data, client, self._port), client)
         except OSError:
             return  # nothing there, or the client is gone
