@@ -48,11 +48,16 @@ DEFAULT_KUBECONFIG = ".nplb/lab.kubeconfig"
 )
 @click.option("--empty", is_flag=True, help="Begin without the example Services.")
 @click.option(
+    "--netns",
+    is_flag=True,
+    help="Nodes and pods in network namespaces, and kube-proxy's rules in nftables. Needs root.",
+)
+@click.option(
     "--network",
-    default="127.0.1.0/24",
-    show_default=True,
     metavar="CIDR",
-    help="Where the nodes are, within 127.0.0.0/8. Labs side by side need one each.",
+    help="Where the nodes are, within 127.0.0.0/8. Labs side by side need one each. With --netns "
+    "it is not on loopback, and the next one of its size is the clients'.  "
+    "[default: 127.0.1.0/24; 10.213.0.0/24 with --netns]",
 )
 @click.option(
     "--pod-network",
@@ -79,13 +84,14 @@ def command(
     kubeconfig: Path | None,
     files: tuple[Path, ...],
     empty: bool,
-    network: str,
+    netns: bool,
+    network: str | None,
     pod_network: str | None,
     service_network: str | None,
     node_port_range: str,
 ) -> None:
-    """Run a sandbox cluster on loopback until Ctrl-C: an API server for kubectl, nodes with
-    kube-proxy, pods. No root is needed.
+    """Run a sandbox cluster until Ctrl-C: an API server for kubectl, nodes with kube-proxy, pods.
+    On loopback, without root; with --netns, as root, nodes and pods are network namespaces.
 
     The subcommands talk to a lab that runs: the one of --kubeconfig (before the subcommand), or
     else of $KUBECONFIG if a lab wrote that file, or else of the usual file.
@@ -101,6 +107,7 @@ def command(
         "port": port,
         "kubeconfig": kubeconfig or Path(DEFAULT_KUBECONFIG),
         "manifests": manifests,
+        "netns": netns,
         "network": network,
         "pod_network": pod_network,
         "service_network": service_network,
@@ -221,7 +228,7 @@ def nodes(ctx: click.Context, output: str) -> None:
         (
             node["name"],
             node["address"],
-            node["reach"] if node["powered"] else "off",
+            _state(node),
             str(len(node["pods"])),
             str(node["connections"]),
         )
@@ -230,6 +237,12 @@ def nodes(ctx: click.Context, output: str) -> None:
     click.echo(table(("NODE", "ADDRESS", "STATE", "PODS", "CONNECTIONS"), rows))
     for problem in answer["problems"]:
         click.echo(f"problem: {problem}")
+
+
+def _state(node: dict[str, Any]) -> str:
+    if not node["powered"]:
+        return "off"
+    return ", ".join((node["reach"], *node["impaired"]))
 
 
 @command.command(name="add-node")

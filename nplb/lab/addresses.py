@@ -35,18 +35,19 @@ def parse_network(text: str, what: str, *, loopback: bool) -> IPv4Network:
         )
     if not loopback and network.is_loopback:
         raise ConfigurationError(
-            f"{what}: {text} is a loopback network, which the API takes for no endpoint; "
-            f"write a network such as {example} (it is served at its 127.* twin)"
+            f"{what}: {text} is a loopback network, which the API takes for no endpoint, and "
+            f"which leads nowhere from a network namespace; write a network such as {example} "
+            "(on loopback, pods and ClusterIPs are served at their 127.* twin)"
         )
     if network.prefixlen > 29:
         raise ConfigurationError(f"{what}: {text} is too small; write one such as {example}")
     return network
 
 
-def usual_networks(nodes: IPv4Network) -> tuple[str, str]:
+def usual_networks(nodes: IPv4Network, usual: str = USUAL_NODES) -> tuple[str, str]:
     """Networks for pods and for ClusterIPs that go with a nodes' network: what most clusters
     have with the usual one, others with others, so that labs side by side do not meet."""
-    if nodes == IPv4Network(USUAL_NODES):
+    if nodes == IPv4Network(usual):
         return "10.244.0.0/16", "10.96.0.0/16"
     _, second, third, _ = nodes.network_address.packed
     number = second * 3 + third

@@ -186,6 +186,11 @@ class EchoConnection:
         self._wire = Wire(interface.loop, sock, self)
         interface.join(self)
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The client's address."""
+        return self._wire.peer
+
     def freeze(self) -> None:
         """Stand still and deaf."""
         self._wire.freeze(deaf=True)

@@ -1,4 +1,4 @@
-"""The lab: a cluster in this process, on loopback, without root.
+"""The lab: a cluster in this process, on loopback without root, or in network namespaces.
 
     async with Lab(nodes=3) as lab:
         await lab.apply(manifest)
@@ -33,6 +33,7 @@ from nplb.lab.faults import Faults
 from nplb.lab.kubeconfig import Access, remove_kubeconfig, write_kubeconfig
 from nplb.lab.lifecycle import NodeLifecycle
 from nplb.lab.loopback import LoopbackFabric
+from nplb.lab.netns.site import USUAL_NETWORK, NetnsFabric
 from nplb.lab.node import Machine
 from nplb.lab.rules import targets_of
 from nplb.lab.targets import LabTargets
@@ -53,7 +54,9 @@ class Lab:
 
     `network` is where the nodes are (node-1 at its first address), `pod_network` and
     `service_network` what the API shows, served at their twins on loopback; unless given they
-    follow from `network`. `nodes=0` is the API
+    follow from `network`. With `netns` machines and pods are network namespaces with these very
+    addresses, and the kernel forwards by the rules of kube-proxy: that needs root, and `site`
+    tells where the client is. `nodes=0` is the API
     server alone, without a controller. `kubeconfig` None writes it to a temporary directory.
     `manifests` are files applied at start. kubectl sends a token over `tls` only. Raises
     ConfigurationError for a network that makes no sense.
@@ -63,7 +66,8 @@ class Lab:
         self,
         *,
         nodes: int = 3,
-        network: str = USUAL_NODES,
+        netns: bool = False,
+        network: str | None = None,
         pod_network: str | None = None,
         service_network: str | None = None,
         node_port_range: str = NODE_PORT_RANGE,
@@ -75,8 +79,9 @@ class Lab:
         timing: Timing | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self._network = parse_network(network, "the nodes' network", loopback=True)
-        usual_pods, usual_services = usual_networks(self._network)
+        usual = USUAL_NETWORK if netns else USUAL_NODES
+        self._network = parse_network(network or usual, "the nodes' network", loopback=not netns)
+        usual_pods, usual_services = usual_networks(self._network, usual)
         pods = parse_network(pod_network or usual_pods, "the pod network", loopback=False)
         services = parse_network(
             service_network or usual_services, "the service network", loopback=False
@@ -105,7 +110,8 @@ class Lab:
             tls=tls,
         )
         self._pool = PodPool(pods)
-        self._fabric: Fabric = LoopbackFabric()
+        self.site = NetnsFabric(self._network, pods) if netns else None
+        self._fabric: Fabric = self.site or LoopbackFabric()
         self._machines: dict[str, Machine] = {}
         self._started = False
         self._controlled = False
@@ -121,7 +127,9 @@ class Lab:
         self._workloads = Workloads(loop, self.api, self._view, self._rng)
         self._lifecycle = NodeLifecycle(loop, self.api, self._timing)
         self._cluster_ips = ClusterIps(self._view, self._fabric)
-        self.faults = Faults(loop, LabTargets(self.api, self._machines))
+        self.faults = Faults(
+            loop, LabTargets(self.api, self._machines), real_network=self._fabric.real
+        )
         self.api.add_aside(PREFIX, make_control(self))
         self._started = True
         try:

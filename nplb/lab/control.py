@@ -121,7 +121,8 @@ def describe_fault(fault: Fault) -> JsonObject:
     return {
         "target": fault.target,
         "fault": fault.name,
-        "argumentSeconds": fault.argument,
+        "argumentSeconds": None if fault.kind.share else fault.argument,
+        "argumentShare": fault.argument if fault.kind.share else None,
         "since": fault.since,
         "until": fault.until,
         "text": str(fault),
@@ -138,6 +139,7 @@ def describe_node(machine: Machine) -> JsonObject:
         "powered": condition.powered,
         "reach": machine.interface.reach.value,
         "delaySeconds": condition.delay_seconds,
+        "impaired": condition.impairment.words,
         "registered": machine.registered,
         "pods": [f"{namespace}/{name}" for namespace, name in machine.kubelet.pods],
         "connections": machine.interface.connections,

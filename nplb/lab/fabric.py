@@ -50,6 +50,13 @@ class Impairment:
     partitioned: bool = False
     detour: bool = False
 
+    @property
+    def words(self) -> list[str]:
+        """What of it is so, to show."""
+        found = [f"loses {self.loss:.2%}".replace(".00", "")] if self.loss else []
+        found += ["partitioned"] if self.partitioned else []
+        return found + (["detour"] if self.detour else [])
+
 
 class MachineNetwork(TypingProtocol):
     """One machine's network. `interface` has the node's address."""
@@ -85,9 +92,7 @@ class Fabric(TypingProtocol):
     def machine(self, name: str, address: str, pods: IPv4Network) -> MachineNetwork:
         """A network for a machine whose pods have addresses of `pods`."""
 
-    def cluster_port(
-        self, owner: ServiceKey, ip: str, protocol: Protocol, port: int
-    ) -> PortServer:
+    def cluster_port(self, owner: ServiceKey, ip: str, protocol: Protocol, port: int) -> PortServer:
         """A port of a ClusterIP, for the whole cluster."""
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nplb.config.values import read_duration, show_duration
+from nplb.lab.fabric import Impairment
 from nplb.lab.interface import Reach
 from nplb.lab.node import Condition
 from nplb.model.errors import ConfigurationError
@@ -23,28 +24,51 @@ NODE, POD, API = "node", "pod", "api"
 FLAP_SECONDS = 5.0
 DRAIN_SECONDS = 30.0
 SLOW_SECONDS = 0.2
+LOSS_SHARE = 0.1
 API_DOWN_SECONDS = 10.0
 API_RESTART_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of fault. `argument` is the default of its duration in seconds, None if it takes
-    none. A `momentary` one happens and is over; one that `cuts` ends every connection to
-    the API server's port."""
+    """One kind of fault. `argument` is the default of its duration in seconds (of its share,
+    where it is a `share`, 0 to 1), None if it takes none. A `momentary` one happens and is over;
+    one that `cuts` ends every connection to the API server's port; one of the `network` can be
+    played only where there is a real one (`--netns`)."""
 
     name: str
     what: str
     argument: float | None = None
     momentary: bool = False
     cuts: bool = False
+    share: bool = False
+    network: bool = False
 
     @property
     def usage(self) -> str:
         """How it is written: `slow[=200ms]`."""
         if self.argument is None:
             return self.name
-        return f"{self.name}[={show_duration(self.argument)}]"
+        return f"{self.name}[={self.show(self.argument)}]"
+
+    def show(self, argument: float) -> str:
+        """An argument as it is written."""
+        return f"{argument:.2%}".replace(".00", "") if self.share else show_duration(argument)
+
+    def read(self, text: str) -> float:
+        """An argument from text. Errors: ValueError."""
+        if not self.share:
+            seconds = read_duration(text)
+            if seconds <= 0:
+                raise ValueError("the duration must be longer than nothing")
+            return seconds
+        try:
+            share = float(text.removesuffix("%")) / 100
+        except ValueError:
+            share = -1.0
+        if not 0 < share <= 1:
+            raise ValueError(f"{text!r} is no share: write a percentage such as 10%")
+        return share
 
 
 def _catalogue(*kinds: Kind) -> Mapping[str, Kind]:
@@ -59,6 +83,23 @@ CATALOGUE: Mapping[str, Mapping[str, Kind]] = {
         Kind(name="slow", what="holds data up for that long, each way", argument=SLOW_SECONDS),
         Kind(
             name="flap", what="refuses and works in turn, for that long each", argument=FLAP_SECONDS
+        ),
+        Kind(
+            name="loss",
+            what="loses that share of its packets, each way",
+            argument=LOSS_SHARE,
+            share=True,
+            network=True,
+        ),
+        Kind(
+            name="partition",
+            what="it and the other machines do not reach each other; the edge reaches it",
+            network=True,
+        ),
+        Kind(
+            name="detour",
+            what="its packets to clients go around the edge; answers to the edge do not",
+            network=True,
         ),
         Kind(
             name="not-ready",
@@ -126,7 +167,7 @@ class Fault:
         return CATALOGUE[self.target.partition("/")[0]][self.name]
 
     def __str__(self) -> str:
-        argument = f"={show_duration(self.argument)}" if self.argument is not None else ""
+        argument = f"={self.kind.show(self.argument)}" if self.argument is not None else ""
         return f"{self.target} {self.name}{argument}"
 
 
@@ -186,10 +227,13 @@ class _Active:
 
 
 class Faults:
-    """What is broken now."""
+    """What is broken now. `real_network` says whether the machines' network can be broken."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, targets: Targets) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, targets: Targets, *, real_network: bool = False
+    ) -> None:
         self._loop = loop
+        self._real_network = real_network
         self._targets = targets
         self._active: dict[tuple[str, str], _Active] = {}
 
@@ -214,6 +258,11 @@ class Faults:
         """What `apply` would turn on, without doing it. Raises as it does."""
         target = self._resolve(target)
         kind, argument = _parse_spec(target, spec)
+        if kind.network and not self._real_network:
+            raise ConfigurationError(
+                f"{kind.name} needs a network between the machines, which this lab on loopback "
+                "has not: run it as root with --netns"
+            )
         if seconds is not None and seconds <= 0:
             raise ConfigurationError(f"a fault lasts longer than {seconds:g} seconds")
         now = time.time()
@@ -334,7 +383,8 @@ class Faults:
 
     def _settle_node(self, name: str) -> None:
         on = self._on(f"{NODE}/{name}")
-        flap, drain, slow = on.get("flap"), on.get("drain"), on.get("slow")
+        flap, drain = on.get("flap"), on.get("drain")
+        slow, loss = on.get("slow"), on.get("loss")
         reach = Reach.UP
         if "refuse" in on or "reset" in on or (flap is not None and flap.phase):
             reach = Reach.REFUSING
@@ -345,6 +395,11 @@ class Faults:
             powered=not gone,
             reach=reach,
             delay_seconds=(slow.fault.argument or 0.0) if slow is not None else 0.0,
+            impairment=Impairment(
+                loss=(loss.fault.argument or 0.0) if loss is not None else 0.0,
+                partitioned="partition" in on,
+                detour="detour" in on,
+            ),
             kubelet="not-ready" not in on,
             ready="not-ready-but-serving" not in on,
             proxy_stuck="proxy-stuck" in on,
@@ -401,14 +456,11 @@ def _parse_spec(target: str, spec: str) -> tuple[Kind, float | None]:
     if not equals:
         return kind, kind.argument
     if kind.argument is None:
-        raise ConfigurationError(f"the fault {name!r} takes no duration; write just {name}")
+        raise ConfigurationError(f"the fault {name!r} takes no argument; write just {name}")
     try:
-        seconds = read_duration(text)
+        return kind, kind.read(text)
     except ValueError as error:
         raise ConfigurationError(f"{spec!r}: {error}") from None
-    if seconds <= 0:
-        raise ConfigurationError(f"{spec!r}: the duration must be longer than nothing")
-    return kind, seconds
 
 
 def _pod_key(target: str) -> tuple[str, str]:

@@ -45,6 +45,11 @@ class Flow:
 
     # -- as a connection of the interface --------------------------------------
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The client's address."""
+        return self._client.peer
+
     def freeze(self) -> None:
         """Stand still; the client hears nothing, not even an acknowledgement."""
         self._frozen = True

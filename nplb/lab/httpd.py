@@ -89,6 +89,11 @@ class HttpConnection:
 
     # -- as a connection of the interface ---------------------------------------
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The client's address."""
+        return self._wire.peer
+
     def freeze(self) -> None:
         """Stand still and deaf."""
         self._wire.freeze(deaf=True)

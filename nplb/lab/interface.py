@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Protocol
 
@@ -48,6 +49,10 @@ class Port(Protocol):
 class Connection(Protocol):
     """A connection through an interface."""
 
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """The client's address as it is seen here; None once it is gone."""
+
     def freeze(self) -> None:
         """Stand still and deaf."""
 
@@ -73,7 +78,7 @@ class Interface:
         self.loop = loop
         self.ip = ip
         self.name = name
-        self.delay_seconds = 0.0
+        self._delay_seconds = 0.0
         self._reach = Reach.UP
         self._ports: set[Port] = set()
         self._connections: set[Connection] = set()
@@ -99,6 +104,15 @@ class Interface:
         elif was_silent:
             for connection in tuple(self._connections):
                 connection.thaw()
+
+    @property
+    def delay_seconds(self) -> float:
+        """How long every piece of data is held up, each way."""
+        return self._delay_seconds
+
+    @delay_seconds.setter
+    def delay_seconds(self, seconds: float) -> None:
+        self._delay_seconds = seconds
 
     @property
     def played_reach(self) -> Reach:
@@ -137,6 +151,12 @@ class Interface:
         for connection in tuple(self._connections):
             connection.abort()
         self._connections.clear()
+
+    def reset_peers(self, peers: AbstractSet[tuple[str, int]]) -> None:
+        """Reset the connections of these clients."""
+        for connection in tuple(self._connections):
+            if connection.peer in peers:
+                connection.abort()
 
     def end_connections(self) -> None:
         """Close every connection through it."""

@@ -28,6 +28,9 @@ def _lines(lab: Lab, services: list[Service]) -> Iterator[str]:
     yield f"  API server    {lab.api.url} (kubeconfig {kubeconfig})"
     for name, machine in lab.nodes.items():
         yield f"  {name:13} {machine.address} ({machine.zone})"
+    if lab.site is not None:
+        yield f"  client        {lab.site.client_ip} (reaches the edge, here, at "
+        yield f"                {lab.site.edge_client_ip})"
     for service in services:
         ports = ", ".join(
             f"{port.name or port.port}{'/UDP' if port.protocol == 'UDP' else ''} {port.node_port}"
@@ -48,6 +51,10 @@ def _lines(lab: Lab, services: list[Service]) -> Iterator[str]:
     last = tuple(lab.nodes)[-1]
     yield f"  nplb lab fault {last} silent     # `nplb lab faults` lists what can be broken"
     yield f"  nplb lab clear {last}"
+    if lab.site is not None:
+        yield f"  ip netns exec {lab.site.client.name} ping {lab.site.edge_client_ip}"
+        yield "\nFor the kernel plane, and for clients that go straight to a node, this host must"
+        yield "forward: sysctl -w net.ipv4.ip_forward=1"
     yield "\nCtrl-C ends the lab."
 
 

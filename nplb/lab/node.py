@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 ZONES = ("zone-a", "zone-b", "zone-c")
 
 
+WELL = Impairment()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """How a machine is. `powered` false: it is off, with its pods and its kubelet.
@@ -52,7 +55,7 @@ class Condition:
     kubelet: bool = True
     ready: bool = True
     proxy_stuck: bool = False
-    impairment: Impairment = Impairment()
+    impairment: Impairment = WELL
 
 
 class Machine:

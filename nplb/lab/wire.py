@@ -72,6 +72,15 @@ class Wire:
         self._settle()
 
     @property
+    def peer(self) -> tuple[str, int] | None:
+        """The address at the other end; None once it is gone."""
+        try:
+            ip, port = self._sock.getpeername()
+        except OSError:
+            return None
+        return ip, port
+
+    @property
     def ended(self) -> bool:
         """Whether the peer has ended its direction."""
         return self._ended

@@ -37,8 +37,15 @@ class Tracked:
     backend: Address
     live: bool
     tuple_bytes: bytes
+    reply_bytes: bytes
     id_bytes: bytes
     family: int
+
+    @property
+    def client(self) -> Address | None:
+        """The client as the backend sees it: where its answers go."""
+        found = _side(memoryview(self.reply_bytes), source=False)
+        return Address(found[1], found[2]) if found is not None else None
 
 
 def tracked(only: Callable[[Protocol, str, int], bool]) -> Iterator[Tracked]:
@@ -107,6 +114,7 @@ def _entry(answer: memoryview, only: Callable[[Protocol, str, int], bool]) -> Tr
         backend=Address(ip, port),
         live=_tcp_state(parts) not in _OVER,
         tuple_bytes=bytes(parts[_TUPLE_ORIGINAL]),
+        reply_bytes=bytes(parts[_TUPLE_REPLY]),
         id_bytes=bytes(parts[_ID]),
         family=socket.AF_INET6 if ":" in ip else socket.AF_INET,
     )
