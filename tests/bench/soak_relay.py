@@ -85,7 +85,7 @@ def clients(address: Address, count: int, seed: int) -> None:
 
 def state(pid: int, plane: RelayPlane) -> str:
     """What the worker holds now."""
-    cells = read_cells(plane._workers[0].memory, 0)
+    cells = read_cells(plane._pool.active[0].memory, 0)
     resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
     fds = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return f"{fds} descriptors, {cells[counters.PIPES]} pipes, {resident:.1f} MB resident"

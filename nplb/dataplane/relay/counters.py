@@ -23,6 +23,7 @@ PIPES = 6  # pipes held now, idle ones included
 LOG_DROPPED = 7  # log lines that were not sent
 ACCESS_DROPPED = 8  # access log lines that were not sent
 SOURCE_PORTS = 9  # connects that found no free source port
+BURIED = 10  # control: what is counted here has been added to what dead workers left
 CONNECT_TIME = 15  # microseconds, of all connects that succeeded
 CONNECT_BUCKETS = 16  # connects that took up to each of CONNECT_BOUNDS, and then longer ones
 HEADER_CELLS = 64

@@ -1,31 +1,27 @@
-"""`RelayPlane`: takes plans, keeps the workers, closes and drains.
+"""`RelayPlane`: takes plans, and sees to it that every worker has them.
 
 It compares a plan with what it really has: which rows are given, which addresses are bound,
 what each worker was told. So the same plan twice changes nothing, and a plan after a failure
 (a port that was in use, a worker that died) repairs what is missing.
+
+With a runtime directory, its workers outlive it, and the next plane there goes on with them: at
+once with those that run the same code, and by new ones in place of the others, or of all when it
+is the `successor` of a plane that still lives (an upgrade).
 """
 
 import asyncio
 import logging
 import os
-import socket
 import time
-from array import array
 from collections.abc import Callable
 from typing import Any
 
-from nplb.aio.tasks import TaskOwner
-from nplb.dataplane.relay.counters import (
-    ACCEPT_PAUSES,
-    ACCESS_DROPPED,
-    CONNECT_TIME,
-    GENERATION,
-    LOOPS,
-    OPEN,
-)
-from nplb.dataplane.relay.listeners import ListenFailedError, inode_of, open_listeners
+from nplb.dataplane.relay.accounts import Accounts
+from nplb.dataplane.relay.pool import Uses, WorkerPool
 from nplb.dataplane.relay.process import WorkerProcess
-from nplb.dataplane.relay.rows import Rows
+from nplb.dataplane.relay.runtime import RuntimeDirectory
+from nplb.dataplane.relay.safe import ACCESS_READ, CARRIED, COUNTERS, ROWS, Safe
+from nplb.dataplane.relay.seats import Seats, Wanted
 from nplb.dataplane.relay.spec import (
     Change,
     frontend_message,
@@ -33,20 +29,11 @@ from nplb.dataplane.relay.spec import (
     row_name,
     sources_name,
 )
-from nplb.dataplane.relay.traffic import (
-    Ledger,
-    RowMap,
-    backend_counters,
-    connect_buckets,
-    frontend_counters,
-    read_cells,
-)
+from nplb.dataplane.relay.survivors import Survivor, find_survivors
 from nplb.dataplane.relay.wire import encode
-from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
-from nplb.model.applied import Applied, ListenError, Traffic, WorkerCounters
-from nplb.model.decision import Decision, DecisionKind
-from nplb.model.errors import HostError
-from nplb.model.keys import Address, BackendKey, FrontendKey
+from nplb.model.applied import Applied, ListenError, Traffic
+from nplb.model.decision import Decision
+from nplb.model.keys import Address, FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import Cause, EndReason
 from nplb.model.relay import NoBackend
@@ -55,18 +42,9 @@ from nplb.policy.prefixes import admitted_sources
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-READY_SECONDS = 10.0
 ACKNOWLEDGE_SECONDS = 15.0
-STOP_SECONDS = 2.0
-# A worker that lived less than this died young; each young death in a row doubles the wait.
-YOUNG_SECONDS = 10.0
-RESTART_SECONDS = 0.05
-RESTART_LIMIT_SECONDS = 15.0
-SILENT_SECONDS = 5.0
 # A worker that stands still this long is not waited for when a plan is applied.
 STUCK_SECONDS = 2.0
-HUNG_SECONDS = 20.0
-WATCH_SECONDS = 1.0
 # After so many frontends, other tasks get their turn.
 BATCH = 50
 
@@ -76,15 +54,11 @@ _CAUSES = {
     EndReason.CONNECT_UNREACHABLE.value: Cause.UNREACHABLE,
 }
 
-# What a row is kept under: a frontend's key as text, or what `row_name` makes of a backend's.
-RowName = str | tuple[str, str, str, int]
-
 
 class _Served:
-    """One frontend as the workers know it. `backend_rows` are in the order of its backends,
-    `listeners` has one socket per worker."""
+    """One frontend as the workers know it. `backend_rows` are in the order of its backends."""
 
-    __slots__ = ("backend_rows", "frontend", "listeners", "name", "row", "sources")
+    __slots__ = ("backend_rows", "frontend", "name", "row", "sources")
 
     def __init__(self, frontend: Frontend, name: str, row: int) -> None:
         self.frontend = frontend
@@ -92,17 +66,22 @@ class _Served:
         self.row = row
         self.backend_rows: list[int] = []
         self.sources = ""
-        self.listeners: dict[Address, list[socket.socket]] = {}
 
 
 class RelayPlane:
     """The relay plane. `start_workers` may be called before there is an event loop; then
-    `start`, then `apply` as often as wanted; at the end `close_listeners`, `drain`, `stop`.
+    `start`, then `apply` as often as wanted; at the end `close_listeners`, `drain`, `stop`, or
+    `let_go` if the workers are to live on.
 
     `on_failure` hears of connects that failed (a few a second for each address), `on_decision`
     of workers that died and were started, `on_access` gets access log lines, several whole
     ones at a time. `fd_limit` bounds each worker's descriptors, `max_connections` the
-    connections of all of them (0: as many as the system allows).
+    connections of all of them (0: as many as the system allows). `runtime` is where workers are
+    found by the next plane, and where those of the one before are; without it they end with this
+    plane. `orphan_seconds` is how long they take new clients without one (0: for ever).
+
+    `inherited` is whether there was anything to go on from; `access_rest` is the beginning of an
+    access log line whose end is still to come.
     """
 
     def __init__(
@@ -110,54 +89,83 @@ class RelayPlane:
         *,
         workers: int = 1,
         fd_limit: int = 0,
-        orphan_seconds: float = 600.0,
+        orphan_seconds: float = 0.0,
         max_connections: int = 0,
+        runtime: RuntimeDirectory | None = None,
+        successor: bool = False,
         on_access: Callable[[bytes], None] | None = None,
         on_failure: Callable[[Address, Cause], None] | None = None,
         on_decision: Callable[[Decision], None] | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError("a relay needs at least one worker")
-        self._count = workers
-        self._fd_limit = fd_limit
-        self._orphan_seconds = orphan_seconds
         self._max_connections = max_connections
+        self._runtime = runtime
+        self._successor = successor
         self._on_access = on_access
-        self._access = (-1, -1)
-        self._access_rest = b""
-        self._affinity = -1
         self._on_failure = on_failure
         self._on_decision = on_decision
-        self._workers: list[WorkerProcess] = []
-        self._restarts = [0] * workers
-        self._young_deaths = [0] * workers
-        self._warned: set[int] = set()
-        self._tasks = TaskOwner("relay")
-        self._rows: Rows[RowName] = Rows()
-        self._keys: dict[int, FrontendKey | BackendKey] = {}
+        self.inherited = False
+        self.access_rest = b""
+        self._access_began_before = False
+        self.safe = Safe(self._keep, self._drop)
+        uses = Uses(
+            introduce=self._introduce,
+            said=self._on_message,
+            ended=self._bury,
+            swept=self._bury_lost,
+            decide=self._decide,
+        )
+        self._pool = WorkerPool(
+            count=workers,
+            safe=self.safe,
+            uses=uses,
+            runtime=runtime,
+            fd_limit=fd_limit,
+            orphan_seconds=orphan_seconds,
+        )
+        self._seats = Seats(self._pool, self._commit)
+        self._accounts = Accounts()
         self._served: dict[FrontendKey, _Served] = {}
-        # Listeners that have just lost their frontend: another one may want the address.
-        self._spare: dict[Address, list[socket.socket]] = {}
-        self._dual: set[Address] = set()
-        self._ledger = Ledger()
+        # Rows of frontends that workers have from a plan of before, until there is one of ours.
+        self._inherited_rows: set[int] = set()
+        self._leaving: list[WorkerProcess] = []
+        self._seats_missing = False
         self._generation = 0
         self._serial = 0
         self._lock = asyncio.Lock()
-        self._started = False
         self._closing = False
         self._stopped = False
 
     # -- start ---------------------------------------------------------------
 
     def start_workers(self) -> None:
-        """Start the processes. Needs no event loop. Errors: HostError."""
-        if self._affinity < 0:
-            self._affinity = os.memfd_create("nplb-affinity", os.MFD_CLOEXEC)
-            os.ftruncate(self._affinity, AFFINITY_BYTES)
-            if self._on_access is not None:
-                self._access = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        for index in range(len(self._workers), self._count):
-            self._workers.append(self._new_worker(index))
+        """Start the processes, or take over those of the plane before. Needs no event loop.
+        Errors: HostError."""
+        if self._pool.active:
+            return
+        survivors: list[Survivor] = []
+        if self._runtime is not None:
+            survivors = find_survivors(self._runtime)
+        self.inherited = bool(survivors)
+        self._access_began_before = bool(survivors) and not self._successor
+        # Those that run now before those that are only ending.
+        survivors.sort(key=lambda s: (s.retired, not s.same_code))
+        self.safe.inherit(s for s in survivors if s.understood)
+        self.safe.fill()
+        self._accounts = Accounts(rows=self.safe.get(ROWS), carried=self.safe.get(CARRIED))
+        self._accounts.read_on()
+        if not survivors:
+            self._pool.start_missing()
+            return
+        self._leaving = self._pool.take(survivors, replace=self._successor)
+        for survivor in survivors:
+            if survivor.understood:
+                self._inherited_rows |= survivor.frontends.keys()
+        self._seats.inherit(survivors, self._inherited_rows)
+        for survivor in survivors:
+            survivor.close()
+        self._bury_lost()
 
     async def start(self) -> None:
         """Wait until every worker answers, and watch over them from then on.
@@ -165,53 +173,112 @@ class RelayPlane:
         Errors: HostError when a worker does not come up.
         """
         self.start_workers()
-        for worker in self._workers:
-            worker.attach(self._on_message, self._on_exit)
+        for worker in self._pool.active:
             self._send_limits(worker)
-        if self._access[0] >= 0:
-            asyncio.get_running_loop().add_reader(self._access[0], self._read_access)
-        until = time.monotonic() + READY_SECONDS
-        while not all(worker.ready for worker in self._workers):
-            dead = next((w for w in self._workers if w.exit_text), None)
-            if dead is not None or time.monotonic() > until:
-                why = dead.exit_text if dead else f"no answer in {READY_SECONDS:.0f} s"
-                await self.stop()
-                raise HostError(f"a relay worker did not come up: {why}")
-            await asyncio.sleep(0.005)
-        self._started = True
-        self._tasks.spawn(self._watch(), "watch")
+        if self._on_access is not None:
+            asyncio.get_running_loop().add_reader(self.safe.get(ACCESS_READ), self._read_access)
+        if self._successor:
+            self._pool.freeze()
+        else:
+            self._pool.take_lines()
+        try:
+            await self._pool.start()
+        except BaseException:
+            self._stopped = True
+            await self._pool.abort()
+            self._give_back()
+            raise
 
-    def _new_worker(self, index: int) -> WorkerProcess:
-        worker = WorkerProcess(
-            index,
-            workers=self._count,
-            affinity=self._affinity,
-            access=self._access[1],
-            fd_limit=self._fd_limit,
-            orphan_seconds=self._orphan_seconds,
-        )
-        worker.start()
-        return worker
+    # -- handing over ----------------------------------------------------------
+
+    async def freeze(self) -> None:
+        """A successor is about to start: from now on nothing is changed, so that what it finds
+        stays true. What was put in the safe before is with every worker when this returns."""
+        async with self._lock:
+            await self._commit()
+            self._pool.freeze()
+            if self._on_access is not None:
+                asyncio.get_running_loop().remove_reader(self.safe.get(ACCESS_READ))
+
+    async def resume(self) -> None:
+        """The successor has failed: go on as before, and take over what it has left."""
+        async with self._lock:
+            self._accounts.read_on()
+            self._pool.thaw()
+            await self._pool.take_strays()
+            self._bury_lost()
+            if self._on_access is not None:
+                asyncio.get_running_loop().add_reader(self.safe.get(ACCESS_READ), self._read_access)
+
+    async def succeed(self) -> None:
+        """The plane before is done: take its workers, and have them end with their last
+        connections. Ours have the plan already."""
+        async with self._lock:
+            self._successor = False
+            self._pool.take_lines()
+            self._retire_leaving()
+            self._pool.thaw()
+            self._bury_lost()
+            await self._commit()
+
+    async def let_go(self) -> None:
+        """Leave the workers to the successor, with everything that is open. Safe to call twice."""
+        if not self._stopped:
+            self._stopped = True
+            await self._pool.let_go()
+            self._give_back()
+
+    def _retire_leaving(self) -> None:
+        for worker in self._leaving:
+            if worker.alive:
+                self._pool.retire(worker)
+        self._leaving = []
+
+    # -- settings --------------------------------------------------------------
 
     def _send_limits(self, worker: WorkerProcess) -> None:
-        worker.send({"op": "limits", "max_connections": self._max_connections})
+        limits = {"max_connections": self._max_connections, "workers": self._pool.count}
+        worker.send({"op": "limits", **limits})
 
     def set_max_connections(self, limit: int) -> None:
         """How many connections all workers may have open from now on; 0 for any number."""
         if limit != self._max_connections:
             self._max_connections = limit
-            for worker in self._workers:
+            for worker in self._pool.everyone:
                 self._send_limits(worker)
                 worker.flush()
+
+    async def set_workers(self, count: int) -> None:
+        """Have so many workers from now on: new ones join, those that are too many are retired.
+        Errors: HostError when a new one can't be started, and then all is as before."""
+        if count < 1:
+            raise ValueError("a relay needs at least one worker")
+        async with self._lock:
+            if count == self._pool.count or self._closing:
+                return
+            new = self._pool.resize(count)
+            for worker in self._pool.everyone:
+                self._send_limits(worker)
+            for served in self._served.values():  # limits are shared out anew
+                self._tell(served)
+            for worker in new:
+                worker.flush()
+            self._seats_missing = bool(self._seats.fill_all())
+            self._pool.drop_surplus()
+            await self._commit()
 
     def _read_access(self) -> None:
         """Take access log lines, and pass on the whole ones."""
         try:
-            data = os.read(self._access[0], 1 << 20)
+            data = os.read(self.safe.get(ACCESS_READ), 1 << 20)
         except BlockingIOError:
             return
-        whole, newline, rest = (self._access_rest + data).rpartition(b"\n")
-        self._access_rest = rest
+        if self._access_began_before:  # the control before may have read half a line
+            self._access_began_before = False
+            if not data.startswith(b'{"at":'):
+                data = data.partition(b"\n")[2]
+        whole, newline, rest = (self.access_rest + data).rpartition(b"\n")
+        self.access_rest = rest
         if newline and self._on_access is not None:
             self._on_access(whole + newline)
 
@@ -231,6 +298,8 @@ class RelayPlane:
         wanted = {frontend.key: frontend for frontend in plan.frontends}
         for key in [key for key in self._served if key not in wanted]:
             self._remove(key)
+        if self._inherited_rows:
+            self._forget_inherited(wanted)
         changes: list[Change] = []
         for count, (key, frontend) in enumerate(wanted.items(), 1):
             served = self._served.get(key)
@@ -241,31 +310,41 @@ class RelayPlane:
             else:
                 continue
             if count % BATCH == 0:  # the workers begin while the rest is prepared
-                for worker in self._workers:
-                    worker.flush()
+                self._pool.flush()
                 await asyncio.sleep(0)
         if changes:
-            frame = encode({"op": "backends", "changes": changes})
-            for worker in self._workers:
-                worker.send(frame)
+            self._pool.send(encode({"op": "backends", "changes": changes}))
         errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
         self._generation = plan.generation
         if not self._closing:
             errors = await self._listen(wanted)
         else:
-            await self._close_spare()
-        if any(worker.told_sources for worker in self._workers):
+            await self._seats.close_spare()
+        if any(worker.told_sources for worker in self._pool.everyone):
             self._forget_sources()
         await self._commit()
-        self._recycle_rows()
+        if not self._successor:
+            self._retire_leaving()
+            if (rows := self._accounts.recycle(self._counting())) is not None:
+                self.safe.put(ROWS, rows)
         return errors
+
+    def _forget_inherited(self, wanted: dict[FrontendKey, Frontend]) -> None:
+        """Remove the frontends of a plan of before that are not in this one."""
+        stay = {self._accounts.row(str(key)) for key in wanted}
+        for row in sorted(self._inherited_rows - stay):
+            self._pool.send({"op": "remove", "row": row})
+            self._seats.leave(row)
+        self._inherited_rows.clear()
+        self._seats_missing = True
 
     def _add(self, frontend: Frontend) -> None:
         name = str(frontend.key)
-        served = _Served(frontend, name, self._row(name, frontend.key))
+        served = _Served(frontend, name, self._accounts.take(name, frontend.key, self._counting()))
         served.backend_rows = self._backend_rows(name, frontend)
         self._served[frontend.key] = served
         self._tell(served)
+        self._unlisten_others(served)  # which it may have had in a plan of before
 
     def _change(self, served: _Served, frontend: Frontend, changes: list[Change]) -> None:
         old, served.frontend = served.frontend, frontend
@@ -277,35 +356,28 @@ class RelayPlane:
         stay = {row_name(name, backend.key) for backend in frontend.backends}
         for backend in old.backends:
             if (left := row_name(name, backend.key)) not in stay:
-                self._rows.leave(left)
+                self._accounts.leave(left)
         served.backend_rows = self._backend_rows(name, frontend)
-        for address in [a for a in served.listeners if a not in frontend.listen]:
-            self._unlisten(served, address)
+        self._unlisten_others(served)
         self._tell(served)
 
     def _remove(self, key: FrontendKey) -> None:
         served = self._served.pop(key)
-        for worker in self._workers:
-            worker.send({"op": "remove", "row": served.row})
-        self._spare.update(served.listeners)
+        self._pool.send({"op": "remove", "row": served.row})
+        self._seats.leave(served.row)
         for backend in served.frontend.backends:
-            self._rows.leave(row_name(served.name, backend.key))
-        self._rows.leave(served.name)
+            self._accounts.leave(row_name(served.name, backend.key))
+        self._accounts.leave(served.name)
 
     def _backend_rows(self, name: str, frontend: Frontend) -> list[int]:
-        return [self._row(row_name(name, b.key), b.key) for b in frontend.backends]
-
-    def _row(self, name: RowName, key: FrontendKey | BackendKey) -> int:
-        row, reused = self._rows.take(name)
-        if reused:
-            self._ledger.forget(row, self._read())
-        self._keys[row] = key
-        return row
+        counting = self._counting()
+        take = self._accounts.take
+        return [take(row_name(name, b.key), b.key, counting) for b in frontend.backends]
 
     def _tell(self, served: _Served, only: WorkerProcess | None = None) -> None:
         frame = encode(frontend_message(served.frontend, served.row, served.backend_rows))
         served.sources = sources_name(served.frontend.relay)
-        for worker in (only,) if only is not None else self._workers:
+        for worker in (only,) if only is not None else self._pool.everyone:
             if served.sources and served.sources not in worker.told_sources:
                 self._send_sources(served, worker)
             worker.send(frame)
@@ -327,21 +399,16 @@ class RelayPlane:
 
     def _forget_sources(self) -> None:
         used = {served.sources for served in self._served.values()}
-        for worker in self._workers:
+        for worker in self._pool.everyone:
             gone = worker.told_sources - used
             if gone:
                 worker.send({"op": "forget_sources", "names": sorted(gone)})
                 worker.told_sources -= gone
 
-    def _recycle_rows(self) -> None:
-        live: list[array[int]] = []
-
-        def is_idle(row: int) -> bool:
-            if not live:
-                live.extend(self._read())
-            return self._ledger.is_idle(row, live)
-
-        self._rows.recycle(is_idle)
+    def _unlisten_others(self, served: _Served) -> None:
+        for address in self._seats.of(served.row):
+            if address not in served.frontend.listen:
+                self._seats.unlisten(served.row, address)
 
     # -- listeners -----------------------------------------------------------
 
@@ -349,73 +416,29 @@ class RelayPlane:
         self, wanted: dict[FrontendKey, Frontend]
     ) -> dict[FrontendKey, tuple[ListenError, ...]]:
         """Bind what is not bound yet; what can't be, and why."""
+        seats = self._seats
         ipv4_ports = {a.port for f in wanted.values() for a in f.listen if ":" not in a.ip}
-        missing: list[tuple[_Served, Address, bool]] = []
+        missing: list[Wanted] = []
         for served in self._served.values():
+            row = served.row
             if _is_unbound(served.frontend):
-                for address in list(served.listeners):
-                    self._unlisten(served, address)
+                for address in seats.of(row):
+                    seats.unlisten(row, address)
                 continue
             for address in served.frontend.listen:
                 dual = address.ip == "::" and address.port not in ipv4_ports
-                if address in served.listeners and dual != (address in self._dual):
-                    self._unlisten(served, address)  # IPv4 clients are to go elsewhere now
-                if address not in served.listeners:
-                    missing.append((served, address, dual))
-        # An address that goes from one frontend to another is never closed in between.
-        if self._spare:
-            rest = []
-            for served, address, dual in missing:
-                if address in self._spare and dual == (address in self._dual):
-                    served.listeners[address] = self._spare.pop(address)
-                    for worker in self._workers:
-                        self._hand_over(served, address, worker)
-                else:
-                    rest.append((served, address, dual))
-            missing = rest
-        await self._close_spare()
-        if not missing:
-            return {}
-        ours: set[int] = set()
-        for served in self._served.values():
-            for sockets in served.listeners.values():
-                ours.update(inode_of(sock) for sock in sockets)
-        errors: dict[FrontendKey, list[ListenError]] = {}
-        for count, (served, address, dual) in enumerate(missing, 1):
-            try:
-                sockets = open_listeners(address, self._count, dual_stack=dual, ours=ours)
-            except ListenFailedError as failure:
-                errors.setdefault(served.frontend.key, []).append(failure.error)
-            else:
-                ours.update(inode_of(sock) for sock in sockets)
-                served.listeners[address] = sockets
-                (self._dual.add if dual else self._dual.discard)(address)
-                for worker in self._workers:
-                    self._hand_over(served, address, worker)
-            if count % BATCH == 0:
-                for worker in self._workers:
-                    worker.flush()
-                await asyncio.sleep(0)
-        return {key: tuple(found) for key, found in errors.items()}
-
-    def _hand_over(self, served: _Served, address: Address, worker: WorkerProcess) -> None:
-        sock = served.listeners[address][worker.index]
-        message = {"op": "listen", "row": served.row, "address": str(address)}
-        worker.send(message, sock.fileno())
-
-    def _unlisten(self, served: _Served, address: Address) -> None:
-        for worker in self._workers:
-            worker.send({"op": "unlisten", "row": served.row, "address": str(address)})
-        self._spare[address] = served.listeners.pop(address)
-
-    async def _close_spare(self) -> None:
-        """Give up addresses that nobody wants now. They are free when this returns."""
-        if self._spare:
-            for sockets in self._spare.values():
-                for sock in sockets:
-                    sock.close()
-            self._spare.clear()
-            await self._commit()  # the workers have closed theirs too
+                if not seats.fits(row, address, dual=dual):
+                    if address in seats.of(row):
+                        seats.unlisten(row, address)  # IPv4 clients are to go elsewhere now
+                    missing.append((row, address, dual))
+        errors = await seats.listen(missing)
+        if self._seats_missing:
+            unfilled = seats.fill_all()
+            self._seats_missing = bool(unfilled)
+            for row, found in unfilled.items():
+                errors.setdefault(row, found)
+        keys = {served.row: served.frontend.key for served in self._served.values()}
+        return {keys[row]: tuple(found) for row, found in errors.items()}
 
     # -- generations ---------------------------------------------------------
 
@@ -424,7 +447,7 @@ class RelayPlane:
         is not waited for: its successor is told everything anew."""
         self._serial += 1
         serial = self._serial
-        waiting = [worker for worker in self._workers if worker.alive]
+        waiting = [w for w in self._pool.everyone if w.alive and w.connected and w.understood]
         for worker in waiting:
             worker.applied = asyncio.Event()
             self._send_commit(worker, serial)
@@ -475,152 +498,57 @@ class RelayPlane:
                 level, "relay worker %d: %s: %s", worker.index, message["event"], message["text"]
             )
 
-    def _on_exit(self, worker: WorkerProcess) -> None:
-        """A worker has ended: keep its counters, start another one."""
-        cells = read_cells(worker.memory, self._rows.used)
-        self._ledger.bury(cells)
-        worker.close()
-        if self._stopped or not self._started:
-            return
-        lived = time.monotonic() - worker.started_at
-        young = self._young_deaths[worker.index] = (
-            self._young_deaths[worker.index] + 1 if lived < YOUNG_SECONDS else 0
-        )
-        wait = min(RESTART_SECONDS * (1 << min(young, 12)), RESTART_LIMIT_SECONDS)
-        text = (
-            f"relay worker {worker.index} (pid {worker.pid}) ended: {worker.exit_text}; "
-            f"{cells[OPEN]} connections ended with it; a new one starts in {wait:.2g} s"
-        )
-        log.error("%s", text)
-        self._decide(DecisionKind.WORKER_DIED, worker, text)
-        self._tasks.spawn(self._restart(worker.index, wait), f"restart-{worker.index}")
-
-    async def _restart(self, index: int, wait: float) -> None:
-        await asyncio.sleep(wait)
-        while not self._stopped:
-            try:
-                worker = self._new_worker(index)
-                break
-            except HostError as error:
-                log.error("%s", error)
-                await asyncio.sleep(RESTART_LIMIT_SECONDS)
-        else:
-            return
-        self._workers[index] = worker
-        self._restarts[index] += 1
-        # Nothing awaits from here on, so no plan can come between.
-        worker.attach(self._on_message, self._on_exit)
+    def _introduce(self, worker: WorkerProcess) -> None:
+        """Tell a new worker everything."""
         self._send_limits(worker)
         for served in self._served.values():
             self._tell(served, worker)
-            for address in served.listeners:
-                self._hand_over(served, address, worker)
+        self._seats.introduce(worker)
         self._send_commit(worker, self._serial)
-        self._decide(
-            DecisionKind.WORKER_STARTED,
-            worker,
-            f"relay worker {index} (pid {worker.pid}) has taken over",
-        )
 
-    async def _watch(self) -> None:
-        """Say when a worker's loop stands still; end it when it does for long."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            for worker in self._workers:
-                if not worker.alive:
-                    continue
-                if not worker.ready:
-                    if time.monotonic() - worker.started_at > READY_SECONDS:
-                        log.error("relay worker %d does not come up: ended", worker.index)
-                        worker.kill()
-                    continue
-                silent = worker.silent_seconds
-                if silent < SILENT_SECONDS:
-                    self._warned.discard(worker.pid)
-                elif silent >= HUNG_SECONDS:
-                    log.error("relay worker %d hangs since %.0f s: ended", worker.index, silent)
-                    worker.kill()
-                elif worker.pid not in self._warned:
-                    self._warned.add(worker.pid)
-                    log.warning(
-                        "relay worker %d (pid %d) has not turned its loop for %.0f s",
-                        worker.index,
-                        worker.pid,
-                        silent,
-                    )
+    def _keep(self, name: str, version: int, fd: int) -> None:
+        self._pool.give_all(name, version, fd)
 
-    def _decide(self, kind: DecisionKind, worker: WorkerProcess, text: str) -> None:
+    def _drop(self, name: str) -> None:
+        self._pool.drop_all(name)
+
+    def _decide(self, decision: Decision) -> None:
         if self._on_decision is not None:
-            self._on_decision(
-                Decision(at=time.time(), kind=kind, subject=f"worker {worker.index}", text=text)
-            )
+            self._on_decision(decision)
 
     # -- counters ------------------------------------------------------------
 
-    def _read(self) -> list["array[int]"]:
-        used = self._rows.used
-        return [read_cells(w.memory, used) for w in self._workers if w.memory >= 0]
+    def _bury(self, worker: WorkerProcess) -> int:
+        """A worker has ended: keep its counters. Returns how many connections ended with it."""
+        return self._accounts.bury(worker.memory, understood=worker.understood)
+
+    def _bury_lost(self) -> None:
+        """Keep the counters of workers that ended while there was no control."""
+        if self._runtime is None or self._pool.frozen:
+            return
+        known = {worker.rendezvous for worker in self._pool.everyone}
+        known.update(self._runtime.names())
+        for name, _, fd in list(self.safe):
+            if name.startswith(COUNTERS) and name.removeprefix(COUNTERS) not in known:
+                self._accounts.bury(fd)
+                self.safe.drop(name)
+
+    def _counting(self) -> list[WorkerProcess]:
+        return [w for w in self._pool.everyone if w.memory >= 0 and w.understood]
 
     def traffic(self) -> Traffic:
         """All counters at this moment. Keys that have left the plan are in it while they have
         connections open."""
-        cells = {
-            w.index: read_cells(w.memory, self._rows.used) for w in self._workers if w.memory >= 0
-        }
-        live = list(cells.values())
-        ledger = self._ledger
-        frontends: dict[FrontendKey, int] = {}
-        backends: dict[BackendKey, int] = {}
-        for row in self._rows.held.values():
-            key = self._keys[row]
-            if isinstance(key, BackendKey):
-                backends[key] = row
-            else:
-                frontends[key] = row
-        for row in self._rows.left.values():
-            key = self._keys[row]
-            if not ledger.is_idle(row, live):
-                if isinstance(key, BackendKey):
-                    backends[key] = row
-                else:
-                    frontends[key] = row
-        workers = []
-        for worker in self._workers:
-            header = cells.get(worker.index)
-            workers.append(
-                WorkerCounters(
-                    worker=worker.index,
-                    pid=worker.pid,
-                    alive=worker.alive,
-                    generation=header[GENERATION] if header else 0,
-                    restarts=self._restarts[worker.index],
-                    accept_pauses=header[ACCEPT_PAUSES] if header else 0,
-                    open_connections=header[OPEN] if header else 0,
-                    loops=header[LOOPS] if header else 0,
-                    access_lines_dropped=header[ACCESS_DROPPED] if header else 0,
-                    connect_buckets=connect_buckets(header) if header else (),
-                    connect_seconds=header[CONNECT_TIME] / 1e6 if header else 0.0,
-                )
-            )
-        return Traffic(
-            frontends=RowMap(frontends, lambda row: frontend_counters(ledger.total(row, live))),
-            backends=RowMap(backends, lambda row: backend_counters(ledger.total(row, live))),
-            workers=tuple(workers),
-        )
+        return self._accounts.traffic(self._pool.active, self._counting(), self._pool.restarts)
 
     # -- the end -------------------------------------------------------------
 
     def close_listeners(self) -> None:
         """Listen no more, from now on. Clients already in a queue are still taken."""
         self._closing = True
-        for served in self._served.values():
-            for sockets in served.listeners.values():
-                for sock in sockets:
-                    sock.close()
-            served.listeners.clear()
-        for worker in self._workers:
-            worker.send({"op": "unlisten_all"})
-            worker.flush()
+        self._seats.close()
+        self._pool.send({"op": "unlisten_all"})
+        self._pool.flush()
 
     async def drain(self, seconds: float) -> int:
         """Wait until no connection is open, at most so long; reset the rest, and return how
@@ -632,14 +560,13 @@ class RelayPlane:
             await asyncio.sleep(0.05)
         rest = self._open()
         if rest:
-            for worker in self._workers:
-                worker.send({"op": "reset_all", "reason": EndReason.SHUTDOWN.value})
+            self._pool.send({"op": "reset_all", "reason": EndReason.SHUTDOWN.value})
             async with self._lock:
                 await self._commit()
         return rest
 
     def _open(self) -> int:
-        return sum(worker.open_connections for worker in self._workers)
+        return sum(worker.open_connections for worker in self._pool.everyone)
 
     async def stop(self) -> None:
         """End the workers. What is still open ends with them, as a shutdown. Safe to call
@@ -648,24 +575,18 @@ class RelayPlane:
             return
         self.close_listeners()
         self._stopped = True
-        await self._tasks.close()
-        for worker in self._workers:
-            worker.send({"op": "reset_all", "reason": EndReason.SHUTDOWN.value})
-            worker.send({"op": "stop"})
-            worker.flush()
-        for worker in self._workers:
-            if worker.alive and not await worker.wait(STOP_SECONDS):
-                log.warning("relay worker %d did not stop: ended", worker.index)
-                worker.kill()
-                await worker.wait(STOP_SECONDS)
-            worker.close()
-        if self._access[0] >= 0:
-            asyncio.get_running_loop().remove_reader(self._access[0])
+        await self._pool.stop()
+        if self._on_access is not None:
             self._read_access()
-        for fd in (*self._access, self._affinity):
-            if fd >= 0:
-                os.close(fd)
-        self._access, self._affinity = (-1, -1), -1
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._on_access is not None and self.safe.get(ACCESS_READ) >= 0:
+            asyncio.get_running_loop().remove_reader(self.safe.get(ACCESS_READ))
+        self._seats.close()
+        # The counters of what has ended can still be read.
+        self._accounts.detach()
+        self.safe.close()
 
 
 def _is_unbound(frontend: Frontend) -> bool:

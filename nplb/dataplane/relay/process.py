@@ -15,45 +15,51 @@ from time import monotonic
 from typing import Any
 
 from nplb.dataplane.relay.counters import CELL_BYTES, FILE_BYTES, HEADER_CELLS, HEARTBEAT, OPEN
+from nplb.dataplane.relay.runtime import RuntimeDirectory
+from nplb.dataplane.relay.survivors import Survivor, worker_fingerprint
 from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
 from nplb.model.errors import HostError
+from nplb.model.keys import Address
 
 READ_BYTES = 256 << 10
+# A worker that lived less than this died young.
+YOUNG_SECONDS = 10.0
+
+
+# What a worker of any version can be told.
+ALWAYS_UNDERSTOOD = ("retire", "reset_all", "stop")
 
 
 class WorkerProcess:
     """A running worker. Owns its end of the line, its memory, and its process.
 
-    `start` is synchronous and quick, so that workers can be started before anything heavy
-    is imported; `attach` joins it to the running event loop. `on_message` gets what the
-    worker says, `on_exit` is called once when the process has ended.
+    `start` makes a new one: it is synchronous and quick, so that workers can be started before
+    anything heavy is imported. `of` takes one that another control has started, as yet without a
+    line: what is sent to it waits until `connect` brings one. `attach` joins it to the running
+    event loop. `on_message` gets what the worker says, `on_exit` is called once when the process
+    has ended.
+
+    `retired` is whether it takes no new clients, `rendezvous` the name under which the next
+    control finds it, empty for none. One that is not `understood` is of another version: it is
+    told how to end, and nothing else.
     """
 
-    def __init__(
-        self,
-        index: int,
-        *,
-        workers: int,
-        affinity: int,
-        access: int = -1,
-        fd_limit: int = 0,
-        orphan_seconds: float = 600.0,
-    ) -> None:
+    def __init__(self, index: int) -> None:
         self.index = index
         self.pid = 0
         self.started_at = 0.0
         self.alive = False
         self.ready = False
+        self.retired = False
+        self.understood = True
+        self.rendezvous = ""
         self.exit_text = ""
         self.serial = 0
         self.told_sources: set[str] = set()
+        # The seats of every listening socket that it was given, by row and address.
+        self.seats: dict[int, dict[Address, set[int]]] = {}
         self.ended = asyncio.Event()
         self.applied: asyncio.Event | None = None
-        self._workers = workers
-        self._affinity = affinity
-        self._access = access
-        self._fd_limit = fd_limit
-        self._orphan_seconds = orphan_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._memory = -1
@@ -65,22 +71,42 @@ class WorkerProcess:
         self._on_message: Callable[[WorkerProcess, dict[str, Any]], None] | None = None
         self._on_exit: Callable[[WorkerProcess], None] | None = None
 
-    def start(self) -> None:
+    def start(
+        self,
+        *,
+        workers: int,
+        affinity: int,
+        access: int = -1,
+        fd_limit: int = 0,
+        orphan_seconds: float = 0.0,
+        runtime: RuntimeDirectory | None = None,
+    ) -> None:
         """Start the process. Errors: HostError when the system refuses."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        memory = os.memfd_create(f"nplb-worker-{self.index}", os.MFD_CLOEXEC)
         try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise self._refused(error) from error
+        memory, meeting = -1, None
+        try:
+            memory = os.memfd_create(f"nplb-worker-{self.index}", os.MFD_CLOEXEC)
             os.ftruncate(memory, FILE_BYTES)
-            options = {
+            options: dict[str, Any] = {
                 "worker": self.index,
                 "control": theirs.fileno(),
                 "counters": memory,
-                "workers": self._workers,
-                "affinity": self._affinity,
-                "access": self._access,
-                "fd_limit": self._fd_limit,
-                "orphan_seconds": self._orphan_seconds,
+                "workers": workers,
+                "affinity": affinity,
+                "access": access,
+                "fd_limit": fd_limit,
+                "orphan_seconds": orphan_seconds,
             }
+            fds = [theirs.fileno(), memory, affinity, access]
+            if runtime is not None:
+                meeting, self.rendezvous = runtime.bind(self.index)
+                options["rendezvous"] = meeting.fileno()
+                options["rendezvous_path"] = str(runtime.path / self.rendezvous)
+                options["fingerprint"] = worker_fingerprint()
+                fds.append(meeting.fileno())
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -90,34 +116,72 @@ class WorkerProcess:
                     json.dumps(options, separators=(",", ":")),
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[
-                    fd for fd in (theirs.fileno(), memory, self._affinity, self._access) if fd >= 0
-                ],
+                pass_fds=[fd for fd in fds if fd >= 0],
             )
+            self.pid = self._process.pid
+            self._pidfd = os.pidfd_open(self.pid)
         except OSError as error:
             ours.close()
-            os.close(memory)
-            raise HostError(f"cannot start relay worker {self.index}: {error}") from error
+            if memory >= 0:
+                os.close(memory)
+            if runtime is not None and self.rendezvous:
+                runtime.remove(self.rendezvous)
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            raise self._refused(error) from error
         finally:
             theirs.close()
+            if meeting is not None:
+                meeting.close()
         ours.setblocking(False)
         self._sock = ours
         self._memory = memory
-        self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
         self.started_at = monotonic()
         self.alive = True
+
+    def _refused(self, error: OSError) -> HostError:
+        return HostError(f"cannot start relay worker {self.index}: {error}")
+
+    @classmethod
+    def of(cls, survivor: Survivor, index: int) -> "WorkerProcess":
+        """A worker that another control has started; its descriptors are taken out of
+        `survivor`."""
+        worker = cls(index)
+        worker.pid = survivor.pid
+        worker.rendezvous = survivor.name
+        worker._memory, survivor.counters = survivor.counters, -1
+        worker._pidfd, survivor.pidfd = survivor.pidfd, -1
+        worker.ready = worker.alive = True
+        worker.understood = survivor.understood
+        worker.started_at = monotonic() - YOUNG_SECONDS
+        return worker
+
+    def connect(self, sock: socket.socket) -> None:
+        """The line to it, owned from now on; then `attach` it."""
+        self._sock = sock
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this process has started it."""
+        return self._process is not None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a line to it."""
+        return self._sock is not None
 
     def attach(
         self,
         on_message: "Callable[[WorkerProcess, dict[str, Any]], None]",
         on_exit: "Callable[[WorkerProcess], None]",
     ) -> None:
-        """Begin to listen to it, in the running event loop."""
-        assert self._sock is not None
+        """Begin to listen to it, in the running event loop, and to what it says if there is a
+        line."""
         self._loop = asyncio.get_running_loop()
         self._on_message, self._on_exit = on_message, on_exit
-        self._loop.add_reader(self._sock, self._readable)
+        if self._sock is not None:
+            self._loop.add_reader(self._sock, self._readable)
         self._loop.add_reader(self._pidfd, self._exited)
         self._flush()
 
@@ -140,6 +204,10 @@ class WorkerProcess:
     def send(self, message: dict[str, Any] | bytes, descriptor: int | None = None) -> None:
         """Queue one frame, encoded or not. The descriptor is duplicated now, so its owner may
         close it."""
+        if not self.understood and (
+            isinstance(message, bytes) or message["op"] not in ALWAYS_UNDERSTOOD
+        ):
+            return
         if self.alive:
             copy = None if descriptor is None else os.dup(descriptor)
             frame = message if isinstance(message, bytes) else encode(message)
@@ -167,7 +235,13 @@ class WorkerProcess:
         if self.alive and self._process is not None:
             self.kill()
             self._process.wait()
-            self.alive = False
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Give everything back, and leave the process alone."""
+        self.alive = False
+        if self._process is not None and self._process.returncode is None:
+            self._process.returncode = 0  # it is no longer ours to wait for
         self._detach()
         if self._memory >= 0:
             os.close(self._memory)
@@ -227,17 +301,18 @@ class WorkerProcess:
             self._loop.remove_writer(sock)
 
     def _exited(self) -> None:
-        process = self._process
-        assert process is not None
-        code = process.poll()
-        if code is None:
-            return
+        if self._process is None:
+            self.exit_text = "why, only the control that had started it could be told"
+        else:
+            code = self._process.poll()
+            if code is None:
+                return
+            if code < 0:
+                self.exit_text = f"killed by {signal.Signals(-code).name}"
+            else:
+                self.exit_text = f"exit code {code}"
         self._readable_rest()
         self.alive = False
-        if code < 0:
-            self.exit_text = f"killed by {signal.Signals(-code).name}"
-        else:
-            self.exit_text = f"exit code {code}"
         self._detach()
         self.ended.set()
         if self.applied is not None:

@@ -3,8 +3,13 @@
 A key that leaves keeps its row for a while: its connections may live on, and when it comes
 back its counters go on from where they were. Rows are given to another key only when many
 are left behind, and never while a connection counts in them.
+
+Who has which row is also written down in a file in memory that outlives control: one line for
+each row handed out, the last one for a row being the one that counts.
 """
 
+import json
+import os
 from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
@@ -12,15 +17,22 @@ from typing import Generic, TypeVar
 from nplb.dataplane.relay.counters import MAX_ROWS
 from nplb.model.errors import HostError
 
-K = TypeVar("K")
+K = TypeVar("K", bound=int | str | tuple[str | int, ...])
+
+# So often are rows given to others before the file is written anew.
+REUSED_LINES = 100_000
 
 
 class Rows(Generic[K]):
     """Hands out rows, the lowest free one first. `keep` is how many rows of keys that have
-    left are kept before the oldest are given to others."""
+    left are kept before the oldest are given to others. `fd` is the file, -1 for none, which
+    stays its owner's."""
 
-    def __init__(self, keep: int = 4096) -> None:
+    def __init__(self, keep: int = 4096, fd: int = -1) -> None:
         self._keep = keep
+        self._fd = fd
+        self._read_to = 0
+        self._reused = 0
         self._next = 0
         self._free: list[int] = []
         self._held: dict[K, int] = {}
@@ -41,6 +53,11 @@ class Rows(Generic[K]):
         """The keys that have left and still have a row, oldest first."""
         return self._left
 
+    def row(self, key: K) -> int:
+        """The row of a key in use or one that has left, -1 if it has none."""
+        row = self._held.get(key)
+        return self._left.get(key, -1) if row is None else row
+
     def take(self, key: K) -> tuple[int, bool]:
         """The key's row, and whether another key had it before. Errors: HostError when
         there are no rows left."""
@@ -54,6 +71,8 @@ class Rows(Generic[K]):
         if self._free:
             row = heappop(self._free)
             self._held[key] = row
+            self._reused += 1
+            self._write_down(key, row)
             return row, True
         if self._next >= MAX_ROWS:
             raise HostError(
@@ -62,7 +81,54 @@ class Rows(Generic[K]):
         row = self._next
         self._next += 1
         self._held[key] = row
+        self._write_down(key, row)
         return row, False
+
+    def read_on(self) -> None:
+        """Take in what the file has that this table has not: all of it at the beginning, or what
+        another control has handed out meanwhile. Keys that are new here count as left."""
+        data = b""
+        while piece := os.pread(self._fd, 4 << 20, self._read_to + len(data)):
+            data += piece
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        owners = {row: key for key, row in (*self._left.items(), *self._held.items())}
+        for line in whole.splitlines():
+            row, name = json.loads(line)
+            key: K = tuple(name) if isinstance(name, list) else name  # type: ignore[assignment]
+            if (before := owners.get(row)) is not None and before != key:
+                self._left.pop(before, None)
+                self._held.pop(before, None)
+            if self._held.get(key) != row:
+                self._left[key] = row
+            owners[row] = key
+            self._next = max(self._next, row + 1)
+        given = {*self._held.values(), *self._left.values()}
+        self._free = [row for row in range(self._next) if row not in given]
+
+    def rewrite(self) -> int | None:
+        """A new file with one line for each row, when the one before has become long; the caller
+        owns it and gives it back with `use`. None as long as there is no need."""
+        if self._fd < 0 or self._reused < REUSED_LINES:
+            return None
+        fd = os.memfd_create("nplb-rows", os.MFD_CLOEXEC)
+        lines = [_line(key, row) for key, row in (*self._left.items(), *self._held.items())]
+        data = b"".join(lines)
+        while data:
+            data = data[os.write(fd, data) :]
+        return fd
+
+    def use(self, fd: int) -> None:
+        """From now on, this is the file: it has what this table has. -1 for none."""
+        self._fd = fd
+        self._read_to = os.fstat(fd).st_size if fd >= 0 else 0
+        self._reused = 0
+
+    def _write_down(self, key: K, row: int) -> None:
+        if self._fd >= 0:
+            line = _line(key, row)
+            os.pwrite(self._fd, line, self._read_to)
+            self._read_to += len(line)
 
     def leave(self, key: K) -> None:
         """The key has left the plan."""
@@ -82,3 +148,7 @@ class Rows(Generic[K]):
                 del self._left[key]
                 heappush(self._free, row)
                 surplus -= 1
+
+
+def _line(key: int | str | tuple[str | int, ...], row: int) -> bytes:
+    return json.dumps([row, key], separators=(",", ":")).encode() + b"\n"

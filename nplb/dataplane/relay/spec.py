@@ -5,13 +5,15 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
-from nplb.model.keys import BackendKey
+from nplb.model.keys import Address, BackendKey, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendState
 from nplb.model.relay import RelayOptions
 from nplb.policy.prefixes import admitted_sources
 
 Change = list[int | float]
+# What a row is kept under: a frontend's key as text, or what `row_name` makes of a backend's.
+RowName = str | tuple[str, str, str, int]
 
 # As `worker.frontend` has them.
 STATES = {BackendState.DOWN: 0, BackendState.ACTIVE: 1, BackendState.DRAINING: 2}
@@ -40,6 +42,21 @@ def row_name(name: str, key: BackendKey) -> tuple[str, str, str, int]:
     """What a backend's row is kept under: equal for equal keys, and hashed much faster.
     `name` is the frontend's key as text."""
     return name, key.node, key.address.ip, key.address.port
+
+
+def key_of(name: RowName) -> FrontendKey | BackendKey:
+    """The key that a row is kept under, back from its name. Errors: ValueError."""
+    if not isinstance(name, str):
+        frontend, node, ip, port = name
+        return BackendKey(_frontend_key(frontend), node, Address(ip, int(port)))
+    return _frontend_key(name)
+
+
+def _frontend_key(text: str) -> FrontendKey:
+    rest, _, protocol = text.rpartition("/")
+    service, _, port = rest.rpartition(":")
+    cluster, namespace, name = service.split("/")
+    return FrontendKey(ServiceKey(cluster, namespace, name), int(port), Protocol(protocol))
 
 
 def frontend_message(frontend: Frontend, row: int, rows: list[int]) -> dict[str, Any]:

@@ -50,10 +50,29 @@ def read_cells(fd: int, rows: int) -> "array[int]":
 
 
 class Ledger:
-    """Adds up rows: what live workers show, and what dead ones and earlier owners left."""
+    """Adds up rows: what live workers show, and what dead ones and earlier owners left.
 
-    def __init__(self) -> None:
+    `fd` is a file in memory, laid out like a worker's, in which the latter is kept too, so that
+    the next control can go on from there; -1 for none. It stays its owner's.
+    """
+
+    def __init__(self, fd: int = -1) -> None:
+        self._fd = fd
         self._carried: dict[int, list[int]] = {}
+
+    def restore(self, rows: int) -> None:
+        """Take over what the file has of the first `rows` rows."""
+        cells = read_cells(self._fd, rows)
+        for base in range(HEADER_CELLS, len(cells), ROW_CELLS):
+            row = cells[base : base + LAST]
+            if row != _NOTHING[: len(row)]:
+                numbers = [value - (1 << 64) if value >> 63 else value for value in row]
+                numbers += [0] * (LAST - len(numbers))
+                self._carried[(base - HEADER_CELLS) // ROW_CELLS] = numbers
+
+    def detach(self) -> None:
+        """The file is no longer there."""
+        self._fd = -1
 
     def bury(self, cells: "array[int]") -> None:
         """Keep what a dead worker had counted. Its open connections ended with it."""
@@ -66,7 +85,8 @@ class Ledger:
 
     def forget(self, row: int, live: list["array[int]"]) -> None:
         """Begin a row anew for another key: what it shows now becomes zero."""
-        self._carried.pop(row, None)
+        if self._carried.pop(row, None) is not None:
+            self._write(row, _NOTHING)
         for cells in live:
             base = HEADER_CELLS + row * ROW_CELLS
             if base < len(cells):
@@ -95,6 +115,12 @@ class Ledger:
         carried = self._carried.setdefault(row, [0] * LAST)
         for i, value in enumerate(cells):
             carried[i] += sign * value
+        if self._fd >= 0:
+            self._write(row, array("Q", [value % (1 << 64) for value in carried]))
+
+    def _write(self, row: int, cells: "array[int]") -> None:
+        if self._fd >= 0:
+            os.pwrite(self._fd, cells.tobytes(), (HEADER_CELLS + row * ROW_CELLS) * CELL_BYTES)
 
 
 class RowMap(Mapping[K, V], Generic[K, V]):

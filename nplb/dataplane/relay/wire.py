@@ -5,21 +5,32 @@ Descriptors travel with the first byte of the frame that needs them, so they are
 the frame is complete; a frame says how many it takes with "fds".
 
 To a worker:
+  keep       a descriptor for safe keeping under a name (1 descriptor): the next control is given
+             it, should this one die
+  drop       what is kept under a name is needed no more
   sources    a set of addresses in memory (1 descriptor), which frontends name
   forget_sources   sets that no frontend names any more
   frontend   one whole frontend, new or changed
-  listen     a listening socket for it (1 descriptor)
-  unlisten   one of its addresses listens no longer
+  listen     a listening socket for it (1 descriptor): address, and its seat of those with it
+  unlisten   one of its addresses listens no longer; one seat of it, or all
   remove     the frontend has left the plan; its connections live on
   backends   quick changes: [frontend row, backend row, state, weight, since] each
   limits     what holds for the worker as a whole
   commit     everything up to here is one generation; answered by `applied`
+  retire     listen no more, and end with the last connection
   unlisten_all, reset_all, stop   the end, in three steps
 From a worker:
   ready      the loop turns
   applied    everything before that commit is in force
   log        a line for the log (limited; what is dropped is counted)
   failure    a connect failed (limited for each backend)
+
+At a worker's rendezvous (see `worker.rendezvous`), the next control says `inspect` and is told:
+  worker     what it is; its process and counters, then all that was kept (descriptors)
+  frontends  rows and names
+  listeners  [row, address, seat] each, and the sockets (descriptors)
+  end        that was all
+then `adopt`, answered by `adopted`: from then on, this is the line to control.
 """
 
 import json
@@ -28,6 +39,8 @@ from collections.abc import Iterator
 from typing import Any
 
 HEAD = struct.Struct(">I")
+# Grows whenever a worker of before would misunderstand control, or the other way round.
+PROTOCOL = 1
 MAX_FRAME = 64 << 20
 
 

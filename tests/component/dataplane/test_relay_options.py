@@ -359,7 +359,7 @@ async def test_a_client_returns_to_its_backend_through_reloads_and_worker_deaths
         more = [*frontend.backends, make_backend(key, "new", alive[0])]
         await applied(plane, make_frontend(frontend.listen[0], more, relay=options), generation=2)
         await check()
-        plane._workers[0].kill()
+        plane._pool.active[0].kill()
         await eventually(
             lambda: plane.traffic().workers[0].restarts == 1 and plane.traffic().workers[0].alive,
             "the worker is back",
@@ -495,14 +495,14 @@ async def test_an_access_log_that_nobody_reads_drops_lines_and_blocks_nobody() -
                 with contextlib.suppress(ConnectionResetError):
                     socket.create_connection((address.ip, address.port)).close()
 
-        asyncio.get_running_loop().remove_reader(plane._access[0])
+        asyncio.get_running_loop().remove_reader(plane.safe.get("access-read"))
         for _ in range(100):
             await asyncio.to_thread(come_and_be_reset)
-            if plane._read()[0][ACCESS_DROPPED]:
+            if plane._accounts._read(plane._counting())[0][ACCESS_DROPPED]:
                 break
         else:
             pytest.fail("no line was dropped")
-        asyncio.get_running_loop().add_reader(plane._access[0], plane._read_access)
+        asyncio.get_running_loop().add_reader(plane.safe.get("access-read"), plane._read_access)
         for _ in range(400):  # the next line that is taken tells of those that were not
             await refused(frontend)
             if b"dropped_before" in b"".join(lines):
@@ -526,7 +526,7 @@ async def test_a_wrong_specification_is_reported_and_changes_nothing(
             {"op": "dance"},
             {"op": "remove", "row": None},
         ):
-            plane._workers[0].send(nonsense)
+            plane._pool.active[0].send(nonsense)
         await applied(plane, frontend, generation=2)
         assert await greeting(frontend) == "a"
         assert sum("cannot do" in record.message for record in caplog.records) == 6

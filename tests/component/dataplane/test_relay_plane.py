@@ -296,7 +296,7 @@ async def test_a_worker_without_control_serves_on_and_then_ends() -> None:
         frontend = make_frontend(free_address(), [a])
         await applied(plane, frontend)
         client = await greeted(frontend)
-        worker = plane._workers[0]
+        worker = plane._pool.active[0]
         assert worker._sock is not None
         asyncio.get_running_loop().remove_reader(worker._sock)
         worker._sock.shutdown(socket.SHUT_RDWR)  # what a dead control looks like
@@ -308,7 +308,7 @@ async def test_a_worker_without_control_serves_on_and_then_ends() -> None:
 
 async def test_counters_of_a_row_start_anew_for_another_backend() -> None:
     async with running_plane() as plane, serving(saying("a")) as a:
-        plane._rows._keep = 0
+        plane._accounts._rows._keep = 0
         key = frontend_key()
         address = free_address()
         first = make_frontend(address, [make_backend(key, "first", a)])

@@ -1,7 +1,9 @@
 """The worker's end of the line to control: takes plans in small portions, sends what happened.
 
-Without control the worker goes on: it listens no more, serves the connections that it has
-until they end or `orphan_seconds` have passed, and exits.
+Without control the worker goes on with the plan that it has. If another control can find it (see
+`rendezvous`), it also takes new clients, for `orphan_seconds` (0: for as long as it takes);
+otherwise it listens no more, and exits when its connections have ended, `LONE_SECONDS` later at
+most.
 """
 
 from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET, socket
@@ -16,7 +18,7 @@ from typing import Any
 from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
 from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
 from nplb.dataplane.relay.worker.connection import Connection
-from nplb.dataplane.relay.worker.frontend import Backend, Frontend
+from nplb.dataplane.relay.worker.frontend import NEVER, Backend, Frontend
 from nplb.dataplane.relay.worker.listener import Listener
 from nplb.dataplane.relay.worker.side import Side
 from nplb.dataplane.relay.worker.state import Worker
@@ -28,19 +30,29 @@ MAX_QUEUE = 1000
 LOG_LINES_PER_SECOND = 20
 FAILURE_SECONDS = 0.2
 DESCRIPTORS_AT_ONCE = 64
+LONE_SECONDS = 600.0
 # What a frame with wrong contents can raise.
 NONSENSE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, OSError)
 
 
 class Channel:
-    """Reads frames from control and does what they say; queues frames for control."""
+    """Reads frames from control and does what they say; queues frames for control.
+
+    `kept` are descriptors that control has given away for safe keeping, by name: each with the
+    number of the version, the highest being the latest. `retired` is whether the worker takes
+    no new clients any more, and ends with its last connection. `can_be_found` is whether another
+    control may take the line over when this one ends.
+    """
 
     def __init__(self, worker_options: dict[str, Any], sock: socket) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         sock.setblocking(False)
         self.worker: Worker
-        self.orphan_seconds = float(worker_options.get("orphan_seconds", 600.0))
+        self.orphan_seconds = float(worker_options.get("orphan_seconds", 0.0))
+        self.can_be_found = False
+        self.retired = False
+        self.kept: dict[str, tuple[int, int]] = {}
         self._decoder = Decoder()
         self._descriptors: deque[int] = deque()
         self._out: deque[bytes] = deque()
@@ -48,7 +60,8 @@ class Channel:
         self._log_window = 0
         self._log_lines = 0
         self._reported: dict[Backend, float] = {}
-        self._orphan_deadline: float | None = None
+        self._orphan = False
+        self._orphan_deadline = 0.0
         self._ops: dict[str, Callable[[dict[str, Any]], None]] = {
             "sources": self._sources,
             "forget_sources": self._forget_sources,
@@ -59,6 +72,9 @@ class Channel:
             "backends": self._backends,
             "limits": self._limits,
             "commit": self._commit,
+            "keep": self._keep,
+            "drop": self._drop,
+            "retire": self._retire,
             "unlisten_all": self._unlisten_all,
             "reset_all": self._reset_all,
             "stop": self._stop,
@@ -70,7 +86,29 @@ class Channel:
         worker.loop.handlers[self.fd] = self
         worker.loop.register(self.fd, EPOLLIN)
         worker.loop.fault = self.fault
+        worker.loop.each_tick.append(self._tick)
         self._send({"op": "ready"})
+
+    def replace(self, sock: socket, decoder: Decoder, descriptors: deque[int]) -> None:
+        """Another control has come: it speaks from now on, over this socket, of which the
+        `decoder` and the `descriptors` have what it has said already."""
+        loop = self.worker.loop
+        if not self._orphan:
+            loop.epoll.unregister(self.fd)
+            del loop.handlers[self.fd]
+        self.sock.close()
+        while self._descriptors:
+            close(self._descriptors.popleft())
+        self.sock, self.fd = sock, sock.fileno()
+        self._decoder, self._descriptors = decoder, descriptors
+        self._orphan = False
+        # What was for the one before may be cut off in the middle of a frame.
+        self._out.clear()
+        loop.handlers[self.fd] = self
+        loop.register(self.fd, EPOLLIN)
+        self._send({"op": "adopted"})
+        if not self._working:
+            self._work()
 
     # -- from control --------------------------------------------------------
 
@@ -103,6 +141,8 @@ class Channel:
     def _work(self) -> None:
         """Do what frames say, for a bounded time, so that clients are not kept waiting."""
         self._working = False
+        if self._orphan:
+            return
         until = monotonic() + WORK_SECONDS
         try:
             for message in self._decoder:
@@ -165,17 +205,20 @@ class Channel:
         fd = self._descriptors.popleft()
         sock = socket(fileno=fd)
         frontend = self.worker.frontends[_row(message["row"])]
-        address = str(message["address"])
-        old = frontend.listeners.pop(address, None)
+        key = (str(message["address"]), int(message["seat"]))
+        old = frontend.listeners.pop(key, None)
         if old is not None:
             old.close()
-        frontend.listeners[address] = Listener(self.worker, frontend, sock)
+        frontend.listeners[key] = Listener(self.worker, frontend, sock)
 
     def _unlisten(self, message: dict[str, Any]) -> None:
         frontend = self.worker.frontends.get(_row(message["row"]))
-        listener = frontend.listeners.pop(message["address"], None) if frontend else None
-        if listener is not None:
-            listener.close()
+        if frontend is None:
+            return
+        seat = message.get("seat")
+        for key in list(frontend.listeners):
+            if key[0] == message["address"] and seat in (None, key[1]):
+                frontend.listeners.pop(key).close()
 
     def _remove(self, message: dict[str, Any]) -> None:
         frontend = self.worker.frontends.pop(_row(message["row"]), None)
@@ -194,6 +237,7 @@ class Channel:
 
     def _limits(self, message: dict[str, Any]) -> None:
         worker = self.worker
+        worker.workers = max(int(message["workers"]), 1)
         worker.max_connections = worker.share(int(message["max_connections"]))
         for frontend in worker.frontends.values():
             if frontend.spec is None:
@@ -217,30 +261,76 @@ class Channel:
             if isinstance(handler, Side):
                 handler.conn.close(reason, reset=True)
 
+    def _keep(self, message: dict[str, Any]) -> None:
+        fd = self._descriptors.popleft()
+        name, version = str(message["name"]), int(message["version"])
+        old = self.kept.pop(name, None)
+        if old is not None:
+            close(old[1])
+        else:
+            self.worker.fixed_fds += 1
+        self.kept[name] = version, fd
+
+    def _drop(self, message: dict[str, Any]) -> None:
+        old = self.kept.pop(str(message["name"]), None)
+        if old is not None:
+            close(old[1])
+            self.worker.fixed_fds -= 1
+
+    def _retire(self, message: dict[str, Any]) -> None:
+        self.retired = True
+        self._unlisten_all({})
+
     def _stop(self, message: dict[str, Any]) -> None:
         self.worker.loop.running = False
 
     # -- without control -----------------------------------------------------
 
     def _orphaned(self, why: str, *, expected: bool = False) -> None:
+        if self._orphan:
+            return
         loop = self.worker.loop
-        # Nobody writes the log now. A worker without connections just ends, as on a failed start.
-        if not expected:
+        self._orphan = True
+        self._out.clear()
+        del loop.handlers[self.fd]
+        loop.epoll.unregister(self.fd)
+        seconds = self.orphan_seconds if self.can_be_found else LONE_SECONDS
+        self._orphan_deadline = loop.now + seconds if seconds else NEVER
+        waits = self.can_be_found and not self.retired
+        if not waits:
+            self._retire({})
+        # Nobody writes the log now. A worker that nobody can find and that has no connections just
+        # ends, as on a failed start.
+        if not expected or waits:
+            then = "served to their end"
+            if waits:
+                limit = f" for {seconds:g} s" if seconds else ""
+                then = f"old and new ones are served on until the next control comes{limit}"
             at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
-            what = f"{why}; {self.worker.open} connections open, served to their end"
+            what = f"{why}; {self.worker.open} connections open, {then}"
             line = f"{at} warning dataplane.relay: worker {self.worker.index}: {what}\n"
-            write(2, line.encode())
-        if self._orphan_deadline is None:
-            self._orphan_deadline = loop.now + self.orphan_seconds
-            del loop.handlers[self.fd]
-            loop.epoll.unregister(self.fd)
-            self._unlisten_all({})
-            loop.each_tick.append(self._orphan_tick)
+            try:  # noqa: SIM105 -- contextlib is slow to import
+                write(2, line.encode())
+            except OSError:
+                pass  # whoever read the log has gone too
 
-    def _orphan_tick(self) -> None:
-        assert self._orphan_deadline is not None
-        if not self.worker.open or self.worker.loop.now >= self._orphan_deadline:
-            self.worker.loop.running = False
+    def lost(self) -> None:
+        """Nobody can find this worker any more."""
+        self.can_be_found = False
+        if self._orphan and not self.retired:
+            self._orphan_deadline = self.worker.loop.now + LONE_SECONDS
+            self._retire({})
+
+    def _tick(self) -> None:
+        worker = self.worker
+        if self._orphan and worker.loop.now >= self._orphan_deadline:
+            if self.retired:
+                worker.loop.running = False
+            else:  # nobody has come in all that time
+                self._orphan_deadline = worker.loop.now + LONE_SECONDS
+                self._retire({})
+        if self.retired and not worker.open and not self._out:
+            worker.loop.running = False
 
     # -- to control ----------------------------------------------------------
 
@@ -284,7 +374,7 @@ class Channel:
 
     def _flush(self) -> None:
         out = self._out
-        if self._orphan_deadline is not None:
+        if self._orphan:
             out.clear()
             return
         try:

@@ -101,7 +101,7 @@ class Backend(Target):
 
 
 class Frontend:
-    """One frontend: its options, its backends by row, its listeners by address, and the
+    """One frontend: its options, its backends by row, its listeners by address and seat, and the
     clients that wait for a backend (`queue`). `guarded` is whether clients are looked at
     before they are taken.
 
@@ -164,7 +164,7 @@ class Frontend:
         self.name = ""
         self.open = 0
         self.backends: dict[int, Backend] = {}
-        self.listeners: dict[str, Listener] = {}
+        self.listeners: dict[tuple[str, int], Listener] = {}
         self.queue: dict[Connection, None] = {}
         self.balancer: Balancer = make_balancer("round_robin", (), worker.draw)
         self.by_client = False

@@ -17,6 +17,7 @@ from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
 from nplb.dataplane.relay.worker.affinity import AffinityTable
 from nplb.dataplane.relay.worker.channel import Channel
 from nplb.dataplane.relay.worker.loop import Loop
+from nplb.dataplane.relay.worker.rendezvous import Rendezvous
 from nplb.dataplane.relay.worker.rights import drop_rights
 from nplb.dataplane.relay.worker.state import Worker
 
@@ -24,7 +25,9 @@ from nplb.dataplane.relay.worker.state import Worker
 def main(argument: str) -> None:
     """Run until control says stop. `argument` is a JSON object: `worker` (number), `workers`
     (how many there are), the descriptors `control`, `counters`, `affinity` and `access`,
-    owned by this process from now on, and `fd_limit` (0: as many as the system allows)."""
+    owned by this process from now on, and `fd_limit` (0: as many as the system allows).
+    `rendezvous`, if there is one, is a Unix socket that is bound to `rendezvous_path`, and
+    `fingerprint` is what control calls this code."""
     options = json.loads(argument)
     # Whoever stops the group of processes stops control, and control says what is to be done.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
@@ -37,7 +40,8 @@ def main(argument: str) -> None:
 
     drop_rights()
 
-    counters = _map(int(options["counters"]), FILE_BYTES)
+    counters_fd = int(options["counters"])
+    counters = _map(os.dup(counters_fd), FILE_BYTES)
     affinity = AffinityTable(_map(int(options["affinity"]), AFFINITY_BYTES))
     access = AccessLog(int(options["access"]), counters)
     rng = Random()
@@ -71,6 +75,16 @@ def main(argument: str) -> None:
     loop.each_tick.append(access.flush)
     counters[MAGIC] = LAYOUT
     channel.attach(worker)
+    rendezvous = int(options.get("rendezvous", -1))
+    if rendezvous >= 0:
+        Rendezvous(
+            worker,
+            channel,
+            socket(fileno=rendezvous),
+            path=str(options["rendezvous_path"]),
+            fingerprint=str(options["fingerprint"]),
+            counters=counters_fd,
+        )
     # Nothing below makes reference cycles, so the collector would only cost time.
     gc.collect()
     gc.freeze()
