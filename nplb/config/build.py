@@ -101,6 +101,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         connect_attempts=edge.connect_attempts,
         relay=options,
         max_connections=edge.limits.total,
+        frontends_per_namespace=edge.limits.frontends_per_namespace,
         health=health,
         sharing=SharingSettings(mode=edge.health.share, budget=edge.health.budget),
         blast_radius=BlastRadius(
@@ -175,6 +176,7 @@ def _cluster(section: ClusterSection, base: Path) -> ClusterSettings:
         service_selector=section.service_selector,
         node_selector=section.node_selector,
         node_address=tuple(str(kind) for kind in section.node_address),
+        node_networks=tuple(section.node_networks),
         port_range=section.port_range,
         load_balancer_class=section.load_balancer_class,
         load_balancer_unclassed=section.load_balancer_unclassed,

@@ -123,6 +123,11 @@ class LimitsSection(Section):
     host as a whole, and is shared out evenly among the workers."""
 
     total: Limit = off(0, "Of all frontends together.")
+    frontends_per_namespace: Limit = off(
+        0,
+        "How many frontends one namespace of a cluster may have: ports of Services. Those that "
+        "are served already stay; Services created later get none.",
+    )
     connections: Limit = off(OPTIONS.max_connections, "Of one frontend.")
     per_backend: Limit = off(
         OPTIONS.max_connections_per_backend, "To one node for one frontend; then others get them."

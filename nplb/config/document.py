@@ -15,6 +15,7 @@ from nplb.config.connections import ConnectionKeys, FrontendSection
 from nplb.config.fields import (
     AdminListen,
     Bool,
+    Cidrs,
     Duration,
     Ips,
     LabelSelector,
@@ -223,6 +224,13 @@ class ClusterSection(Section):
         _CLUSTER.node_address,
         "Reach a node at the first of these types of address that it has.",
         shown=list(_CLUSTER.node_address),
+    )
+    node_networks: Cidrs = key(
+        _CLUSTER.node_networks,
+        "The CIDRs that nodes' addresses are of, one or a list: a node that says that it has "
+        "another one gets no client, so that nobody with a node can send clients elsewhere. "
+        "`off`: any.",
+        shown="off",
     )
     port_range: PortRangeText = key(
         _CLUSTER.port_range,

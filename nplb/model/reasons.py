@@ -66,6 +66,7 @@ class SkipReason(StrEnum):
     UNCLASSED = "unclassed"  # a LoadBalancer without a class, which are another's to serve
     SERVICE_DELETING = "service_deleting"  # the Service has a deletion timestamp
     SOURCE_RANGES = "source_ranges"  # loadBalancerSourceRanges can't be read
+    NAMESPACE_LIMIT = "namespace_limit"  # its namespace has as many frontends as it may have
 
 
 class EndReason(StrEnum):

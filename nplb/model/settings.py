@@ -85,7 +85,8 @@ class ClusterSettings:
     """One cluster: where its state comes from, and what of it nplb serves.
 
     `namespaces` empty means all. Selectors are Kubernetes label selectors, empty means all.
-    `node_address` are address types in order of preference.
+    `node_address` are address types in order of preference, `node_networks` CIDRs that the
+    addresses must be of, empty for any.
     `port_range` is the cluster's NodePort range, as kube-apiserver's
     --service-node-port-range takes it. LoadBalancer Services are served if their
     `loadBalancerClass` is `load_balancer_class`, and those without one if
@@ -98,6 +99,7 @@ class ClusterSettings:
     service_selector: str = ""
     node_selector: str = ""
     node_address: tuple[str, ...] = ("InternalIP", "ExternalIP")
+    node_networks: tuple[str, ...] = ()
     port_range: str = "30000-32767"
     load_balancer_class: str = "nplb.io/edge"
     load_balancer_unclassed: bool = False
@@ -196,6 +198,7 @@ class ShutdownSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. `workers` is the number of relay processes,
+    `frontends_per_namespace` how many frontends one namespace may have (0: any number),
     `max_connections` how many connections all of them may have open (0: as many as they have
     descriptors for). `prefer_pods` prefers nodes that hold ready pods of a Service with
     `externalTrafficPolicy: Cluster`. `zone` is the edge's own, whose nodes
@@ -211,6 +214,7 @@ class Settings:
     connect_attempts: int = 3
     relay: RelayOptions = RelayOptions()
     max_connections: int = 0
+    frontends_per_namespace: int = 0
     health: HealthSettings = HealthSettings()
     sharing: SharingSettings = SharingSettings()
     blast_radius: BlastRadius = BlastRadius()

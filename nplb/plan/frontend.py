@@ -328,4 +328,9 @@ def _no_address(node: Node, candidate: Candidate) -> LeftOut:
     wanted = " or ".join(candidate.cluster.node_address)
     families = "/".join(candidate.service.ip_families)
     detail = f"the Node has no {wanted} address" + (f" of family {families}" if families else "")
+    if candidate.cluster.node_networks:
+        detail += f" within node_networks ({', '.join(candidate.cluster.node_networks)})"
+    claimed = [a.address for a in node.addresses if a.type in candidate.cluster.node_address]
+    if claimed:
+        detail += f"; it says {', '.join(claimed)[:100]}"
     return LeftOut(node=node.name, reason=BackendReason.NO_ADDRESS, detail=detail)

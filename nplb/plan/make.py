@@ -16,6 +16,7 @@ from nplb.plan.candidates import Candidate, find_candidates
 from nplb.plan.frontend import Probed, make_frontend
 from nplb.plan.ports import assign_ports
 from nplb.plan.probes import plan_probes
+from nplb.plan.quota import within_quota
 from nplb.plan.view import ClusterView
 from nplb.policy.evidence import NodeEvidence, judge_nodes
 
@@ -49,6 +50,8 @@ def make_plan(
             candidates += found
             skipped += left
 
+    candidates, over = within_quota(candidates, settings.frontends_per_namespace, before)
+    skipped += over
     ports = assign_ports(settings, candidates, before)
     frontends: list[Frontend] = []
     probed: list[Probed] = []

@@ -102,7 +102,7 @@ class ClusterView:
             rows = [
                 Row(
                     node,
-                    node_ip(node, types, families),
+                    node_ip(node, types, families, self.cluster.node_networks),
                     out,
                     _weight(node),
                     (0 if self.zone in ("", node.zone) else OTHER_ZONE_TIER)

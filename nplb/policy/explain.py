@@ -202,4 +202,5 @@ SKIP_REASONS: dict[SkipReason, str] = {
     "serves it.",
     SkipReason.SERVICE_DELETING: "The Service is being deleted.",
     SkipReason.SOURCE_RANGES: "Its loadBalancerSourceRanges can't be read; nobody is let in.",
+    SkipReason.NAMESPACE_LIMIT: "Its namespace has as many frontends as the edge allows.",
 }

@@ -9,10 +9,13 @@ always does, and probes tell.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 
 from nplb.model.cluster import EndpointSlice, Node, Service, TrafficPolicy
 from nplb.model.drain import ManualDrain
 from nplb.model.reasons import BackendReason
+from nplb.policy.ranges import Ranges
 from nplb.policy.selectors import Selector
 
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -68,20 +71,40 @@ def counts_as_not_ready(node: Node) -> bool:
     return node.ready is False or (node.ready is None and bool(node.ready_reason))
 
 
-def node_ip(node: Node, types: Sequence[str], families: Sequence[str]) -> str | None:
+def node_ip(
+    node: Node, types: Sequence[str], families: Sequence[str], networks: tuple[str, ...] = ()
+) -> str | None:
     """The node's address for a Service: the first of the first wanted type that has one.
 
     `families` are the Service's `ipFamilies` ("IPv4", "IPv6"), most wanted first; empty takes
-    any. kube-proxy serves a NodePort only on addresses of the Service's families.
+    any. kube-proxy serves a NodePort only on addresses of the Service's families. An address is
+    the node's own word: one that nobody can connect to is none, nor is one outside `networks`
+    (CIDRs; empty is all).
     """
     for family in families or ("",):
         for kind in types:
             for address in node.addresses:
-                if address.type == kind and address.address:
+                if address.type == kind and _is_usable(address.address, networks):
                     is_v6 = ":" in address.address
                     if not family or is_v6 == (family == "IPv6"):
                         return address.address
     return None
+
+
+@lru_cache(maxsize=16384)
+def _is_usable(text: str, networks: tuple[str, ...]) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if "%" in text or address.is_unspecified or address.is_multicast:
+        return False
+    return not networks or text in _ranges(networks)
+
+
+@lru_cache(maxsize=64)
+def _ranges(networks: tuple[str, ...]) -> Ranges:
+    return Ranges(networks)
 
 
 def node_weight(node: Node) -> int:

@@ -367,3 +367,17 @@ def test_an_override_that_no_service_answers_to_is_found() -> None:
     services = [a_service("web", a_port(30080, 80, "http"))]
     unused = unused_overrides([used, typo, other_port, other_cluster], services)
     assert unused == (typo, other_port, other_cluster)
+
+
+def test_a_node_with_a_wrong_address_is_left_out_and_nobody_else() -> None:
+    liar = a_node(2, addresses=[("InternalIP", "169.254.169.254")])
+    broken = a_node(3, addresses=[("InternalIP", "no address")])
+    cluster = replace(SETTINGS.clusters[0], node_networks=("192.0.2.0/24",))
+    settings = replace(SETTINGS, clusters=(cluster,))
+    (frontend,) = plan_of(
+        a_snapshot([a_service()], [a_node(1), liar, broken]), settings=settings
+    ).frontends
+    assert [backend.key.node for backend in frontend.backends] == [a_node(1).name]
+    details = {left.node: left.detail for left in frontend.left_out}
+    assert "within node_networks (192.0.2.0/24); it says 169.254.169.254" in details[liar.name]
+    assert "it says no address" in details[broken.name]

@@ -72,6 +72,33 @@ def test_the_address_of_a_node(
     assert node_ip(a_node(addresses=addresses), types, families) == expected
 
 
+@pytest.mark.parametrize(
+    "claimed",
+    ["", "localhost", "javascript:alert(1)", "10.0.0.1:22", "010.0.0.1", "0.0.0.0", "::",
+     "224.0.0.1", "ff02::1", "fe80::1%eth0", "10.0.0.1\n", "1" * 10_000],
+)  # fmt: skip
+def test_what_nobody_can_connect_to_is_no_address(claimed: str) -> None:
+    node = a_node(addresses=[("InternalIP", claimed)])
+    assert node_ip(node, ["InternalIP"], []) is None
+    both = a_node(addresses=[("InternalIP", claimed), ("InternalIP", "10.0.0.1")])
+    assert node_ip(both, ["InternalIP"], ["IPv4"]) == "10.0.0.1"
+
+
+def test_a_node_cannot_send_clients_out_of_its_networks() -> None:
+    networks = ("10.0.0.0/16", "2001:db8:1::/48")
+    for claimed, is_taken in (
+        ("10.0.255.255", True),
+        ("2001:db8:1::7", True),
+        ("10.1.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("::ffff:10.0.0.1", True),
+        ("::1", False),
+    ):
+        node = a_node(addresses=[("InternalIP", claimed)])
+        assert (node_ip(node, ["InternalIP"], [], networks) == claimed) is is_taken, claimed
+
+
 def test_local_services_use_nodes_with_ready_endpoints_by_their_number() -> None:
     service = a_service(policy=TrafficPolicy.LOCAL)
     endpoints = count_endpoints(
