@@ -46,7 +46,7 @@ def read_proxy_header(conn: "Connection") -> None:
         conn.close(EndReason.PROXY_HEADER, reset=True)
         return
     if header is None:
-        if not data or conn.client.ready & (EPOLLRDHUP | EPOLLHUP):  # there will be no more
+        if not data or conn.ready & (EPOLLRDHUP | EPOLLHUP):  # there will be no more
             conn.close(EndReason.PROXY_HEADER, reset=True)
         return
     rest = header.size

@@ -30,7 +30,7 @@ from errno import (
     ENFILE,
     ETIMEDOUT,
 )
-from select import EPOLLOUT
+from select import EPOLLIN, EPOLLOUT
 from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -38,11 +38,8 @@ from typing import TYPE_CHECKING, Any
 from nplb.dataplane.relay.counters import (
     BYTES_IN,
     BYTES_OUT,
-    CONNECT_BOUNDS,
-    CONNECT_BUCKETS,
     CONNECT_FAILURES,
     CONNECT_MICROSECONDS,
-    CONNECT_TIME,
     END_CELL,
     RETRIES,
     SOURCE_PORTS,
@@ -85,12 +82,12 @@ class Connection:
     closes; it is counted as accepted when made, and as ended once, by `close`.
 
     `address` is the client's (the one that a PROXY header names, if there was one).
-    `deadline` belongs to the states before OPEN, `ends_at` and `ends_why` to OPEN.
+    `deadline` and `ready` (what the client's socket has told) belong to the states before OPEN,
+    `ends_at` and `ends_why` to OPEN.
     """
 
     __slots__ = (
         "accepted_at",
-        "active",
         "address",
         "backend",
         "bucket",
@@ -106,6 +103,7 @@ class Connection:
         "frontend",
         "loop",
         "opened_at",
+        "ready",
         "server",
         "settled",
         "state",
@@ -126,7 +124,6 @@ class Connection:
         self.address = address
         self.state = CONNECTING
         self.accepted_at = loop.now
-        self.active = loop.tick
         self.bucket: dict[Any, None] | None = None
         self.wake = 0
         self.deadline = 0.0
@@ -136,6 +133,7 @@ class Connection:
         self.ends_why: EndReason | None = None
         self.waiting_for = EndReason.QUEUE_TIMEOUT
         self.turn = 0
+        self.ready = 0
         self.counted = False
         self.destination: tuple[str, int] | None = None
         self.backend: Backend | None = None
@@ -144,7 +142,7 @@ class Connection:
         self.failure: EndReason | None = None
         self.first: EndReason | None = None
         self.settled = False
-        self.client = client = Side(self, sock, fd)
+        self.client = client = Side(self, sock, fd, True)
         worker.open += 1
         frontend.open += 1
         worker.counters[frontend.base + TAKEN] += 1
@@ -202,30 +200,24 @@ class Connection:
             self._release()
             self.close(EndReason.NO_DESCRIPTORS, reset=True)
             return True
-        if code == 0:
-            fd = sock.fileno()
-            self.server = server = Side(self, sock, fd)
-            server.nodelay = False
-            loop.handlers[fd] = server
-            loop.register(fd, INTEREST)
-            loop.wake_at(self, loop.now + frontend.connect_seconds)
-            self._opened(0.0)
-            return True
-        if code == EINPROGRESS:
-            fd = sock.fileno()
-            self.server = server = Side(self, sock, fd)
+        if code and code != EINPROGRESS:
+            sock.close()
+            self._connect_failed(code)
+            return False
+        fd = sock.fileno()
+        self.server = server = Side(self, sock, fd, False)
+        loop.handlers[fd] = server
+        self.deadline = loop.now + frontend.connect_seconds
+        loop.wake_at(self, self.deadline)
+        if code:
             server.armed = True
-            server.nodelay = False
-            loop.handlers[fd] = server
             loop.register(fd, INTEREST_OUT)
             self.turn = loop.turn
             self.connect_at = monotonic()
-            self.deadline = loop.now + frontend.connect_seconds
-            loop.wake_at(self, self.deadline)
-            return True
-        sock.close()
-        self._connect_failed(code)
-        return False
+        else:
+            loop.register(fd, INTEREST)
+            self._opened(0.0)
+        return True
 
     def _bind_source(self, sock: socket, backend: "Backend") -> None:
         """Come from the address that the pool has for this client. The port is chosen at
@@ -249,7 +241,7 @@ class Connection:
         if self.state == CLOSED:
             return
         if side is self.client:
-            side.ready |= mask
+            self.ready |= mask
             if mask & BROKEN and side.sock.getsockopt(SOL_SOCKET, SO_ERROR):
                 self.close(EndReason.CLIENT_GONE, reset=True)
             elif self.state == HEADER:
@@ -271,42 +263,42 @@ class Connection:
 
     def _opened(self, seconds: float) -> None:
         """The backend has answered."""
-        backend = self.backend
+        backend, frontend = self.backend, self.frontend
         client, server = self.client, self.server
         assert backend is not None
         assert server is not None
-        if self.frontend.backends.get(backend.row) is not backend:
+        if frontend.backends.get(backend.row) is not backend:
             # A plan has taken it away meanwhile: its address may be another service's by now.
             self._drop_server()
             self._release()
             self.connect()
             return
-        counters = self.worker.counters
-        base, backend_base = self.frontend.base, backend.base
-        counters[backend_base + TAKEN] += 1
-        bucket = CONNECT_BUCKETS
-        for bound in CONNECT_BOUNDS:
-            if seconds <= bound:
-                break
-            bucket += 1
-        counters[bucket] += 1
-        if seconds:
-            microseconds = int(seconds * 1e6)
-            counters[CONNECT_TIME] += microseconds
-            counters[backend_base + CONNECT_MICROSECONDS] += microseconds
+        worker = self.worker
+        microseconds = int(seconds * 1e6)
+        counters = worker.counters
+        base = backend.base
+        counters[base + TAKEN] += 1
+        counters[base + CONNECT_MICROSECONDS] += microseconds
+        worker.connects.append(microseconds)
         if backend.failures:
             backend.succeeded()
         client.peer = server
         server.peer = client
-        client.frontend_cell = base + BYTES_IN
-        client.backend_cell = backend_base + BYTES_IN
-        server.frontend_cell = base + BYTES_OUT
-        server.backend_cell = backend_base + BYTES_OUT
-        self.state = OPEN
+        client.write = server.sock.send
+        server.write = client.sock.send
+        server.usual = EPOLLIN | EPOLLOUT if server.armed else EPOLLIN
         loop = self.loop
-        frontend = self.frontend
-        self.active = loop.tick
+        client.active = loop.tick
         self.opened_at = loop.now
+        self.state = OPEN
+        if frontend.opens_specially and not self._open_specially(server):
+            return
+        if self.ready:
+            client.pump(self.ready)
+
+    def _open_specially(self, server: Side) -> bool:
+        """Do what few frontends ask for at the opening. False when that has ended it."""
+        loop, frontend = self.loop, self.frontend
         if frontend.idle_seconds < frontend.connect_seconds:
             loop.wake_at(self, loop.now + frontend.idle_seconds)
         if frontend.lifetime_seconds < LONG:
@@ -315,15 +307,14 @@ class Connection:
             server.no_delay()
             header = self._proxy_header()
             try:
-                sent = server.send(header)
+                sent = server.sock.send(header)
             except OSError as error:
                 self.broken(server, error.errno)
-                return
+                return False
             if sent < len(header):  # a new socket takes more than that
                 self.close(EndReason.INTERNAL, reset=True)
-                return
-        if client.ready:
-            client.on_event(client.ready)
+                return False
+        return True
 
     def _connect_failed(self, code: int) -> None:
         """The backend did not answer: count it, and remember not to try it again."""
@@ -383,8 +374,7 @@ class Connection:
             return
         client, server = self.client, self.server
         assert server is not None
-        client.flush()
-        server.flush()
+        self.flush()
         if not self.settled:
             self.settled = True
             frontend.settle(client.sock, server.sock)
@@ -425,6 +415,12 @@ class Connection:
         at = loop.now + self.frontend.half_closed_seconds
         if at < self.wake * TICK_SECONDS:
             loop.wake_at(self, at)
+
+    @property
+    def active(self) -> int:
+        """The tick at which bytes last went either way, or it was opened."""
+        server = self.server
+        return max(self.client.active, server.active if server is not None else 0)
 
     def _unfinished(self) -> bool:
         """Whether bytes were read that could not be written yet."""
@@ -468,54 +464,64 @@ class Connection:
         but for one to which everything, with its end, has been passed on already."""
         if self.state == CLOSED:
             return
-        worker = self.worker
-        loop = self.loop
-        opened = self.state == OPEN
-        frontend = self.frontend
-        if self.state == WAITING:
-            frontend.queue.pop(self, None)
-        self.state = CLOSED
-        if self.bucket is not None:
-            loop.forget(self)
+        worker, loop, frontend = self.worker, self.loop, self.frontend
         client, server = self.client, self.server
-        counters = worker.counters
+        counters, handlers, dead = worker.counters, loop.handlers, loop.dead
         cell = END_CELL[reason]
-        if opened:
-            assert server is not None
-            client.flush()
-            server.flush()
+        counters[frontend.base + cell] += 1
+        if self.state == OPEN:
             backend = self.backend
             assert backend is not None
+            assert server is not None
+            self.flush()
             counters[backend.base + cell] += 1
-        counters[frontend.base + cell] += 1
+            del server.peer, client.peer
+        elif self.state == WAITING:
+            frontend.queue.pop(self, None)
+        self.state = CLOSED
         if self.counted:
             assert frontend.admission is not None
             frontend.admission.give(self.address[0])
         if frontend.access_log:
             worker.access.ended(self, reason)
-        handlers = loop.handlers
+        if self.bucket is not None:
+            loop.forget(self)
         del handlers[client.fd]
         if reset and not (server is not None and server.done):
             client.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-        loop.dead.append(client.sock)
+        dead.append(client.sock)
         if client.pipe is not None:
             worker.pipes.drop(client.pipe)
-            client.pipe = None
         if server is not None:
             del handlers[server.fd]
             if reset and not client.done:
                 server.sock.setsockopt(SOL_SOCKET, SO_LINGER, RESET_ON_CLOSE)
-            loop.dead.append(server.sock)
+            dead.append(server.sock)
             if server.pipe is not None:
                 worker.pipes.drop(server.pipe)
-                server.pipe = None
-            if opened:
-                del server.peer, client.peer
             self.server = None
         self._release()
         worker.open -= 1
         frontend.open -= 1
         del self.client  # it points back here, and nothing is to be left for the collector
+
+    def flush(self) -> None:
+        """Bring the counters of bytes up to date."""
+        client, server, backend = self.client, self.server, self.backend
+        assert server is not None
+        assert backend is not None
+        counters = self.worker.counters
+        base, backend_base = self.frontend.base, backend.base
+        size = client.count - client.flushed
+        if size:
+            client.flushed = client.count
+            counters[base + BYTES_IN] += size
+            counters[backend_base + BYTES_IN] += size
+        size = server.count - server.flushed
+        if size:
+            server.flushed = server.count
+            counters[base + BYTES_OUT] += size
+            counters[backend_base + BYTES_OUT] += size
 
 
 def _endpoint(address: Any) -> tuple[str, int]:

@@ -138,6 +138,7 @@ class Frontend:
         "no_backend",
         "on_leave",
         "open",
+        "opens_specially",
         "pending",
         "per_backend",
         "proxy_tlvs",
@@ -227,15 +228,15 @@ class Frontend:
             backend.tier = int(tier)
             backend.limit = per_backend
             new[backend.row] = backend
-        self._take_options(options)
-        self.per_backend = per_backend
-        self.method = method
-        self.attempts = attempts
         self.connect_seconds, self.idle_seconds, self.half_closed_seconds = (
             connect,
             idle,
             half_closed,
         )
+        self._take_options(options)
+        self.per_backend = per_backend
+        self.method = method
+        self.attempts = attempts
         self.backends = new
         for row, backend in old.items():
             if new.get(row) is not backend:
@@ -293,6 +294,11 @@ class Frontend:
                 + pack_tlv(TLV_CLUSTER, cluster)
             )
         self.access_log = bool(options["access_log"])
+        self.opens_specially = bool(
+            self.proxy_version
+            or self.lifetime_seconds < NEVER
+            or self.idle_seconds < self.connect_seconds
+        )
         self.set_guarded()
 
     def set_guarded(self) -> None:

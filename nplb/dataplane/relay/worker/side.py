@@ -1,14 +1,21 @@
 """One socket of a connection, and the stream that flows from it to its peer.
 
-Bytes are copied through one shared buffer. A stream whose peer does not keep up, or that
-fills the buffer, is bulk: its bytes then go through a pipe with splice, and are not copied.
-Events are edge-triggered, so a side is read until the kernel has no more, or until its turn
-is over (`TURN_BYTES`) and it asks for another one.
+Most events are of one kind: some bytes have come, and the peer takes them at once. `on_event`
+begins with that case and holds it as short as it can be, since a request costs two of them.
+Everything else (the first exchange, ends, urgent data, a peer that does not keep up) is `usual`
+no more, and goes to `_on_rare_event`.
+
+Bytes are copied through one shared buffer. A stream that fills half of it, or whose peer does
+not keep up, is bulk: its bytes then go through a pipe with splice, and are not copied. Events
+are edge-triggered. A read that comes up short is the proof that there is no more, since more
+would be a new event; without that proof the loop is asked to tell again (`_ask_again`), which
+also gives other streams their turn.
 """
 
-import os
 from _socket import IPPROTO_TCP, SHUT_WR, SO_ERROR, SOL_SOCKET, TCP_NODELAY, socket
+from collections.abc import Callable
 from errno import ECONNRESET
+from os import splice
 from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from typing import TYPE_CHECKING
 
@@ -18,15 +25,13 @@ from nplb.model.reasons import EndReason
 if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.connection import Connection
 
-BUFFER_BYTES = 128 << 10
-BULK_BYTES = 64 << 10
-# Short turns: while other streams have theirs, more comes in, and one splice moves more.
-TURN_BYTES = 64 << 10
+BUFFER_BYTES = 64 << 10
+BULK_BYTES = 32 << 10
 LAST_READS = 8
-# A bulk stream whose turns move less than this several times is bulk no longer.
-SMALL_TURN_BYTES = 16 << 10
-SMALL_TURNS = 4
-FLUSH_BYTES = 64 << 10
+# A bulk stream with so many turns in a row that move less than this is bulk no longer.
+SMALL_TURN_BYTES = 4 << 10
+SMALL_TURNS = 8
+FLUSH_BYTES = 128 << 10
 
 READABLE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 BROKEN = EPOLLHUP | EPOLLERR
@@ -36,6 +41,7 @@ UNSURE = EPOLLHUP | EPOLLERR | EPOLLPRI
 INTEREST = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET
 INTEREST_OUT = INTEREST | EPOLLOUT
 SPLICE_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+MSG_MORE = 0x8000  # the socket module does not have it
 
 # The states of a connection.
 CONNECTING = 0
@@ -51,15 +57,20 @@ _view = memoryview(_buffer)
 class Side:
     """One socket of a connection, and the stream that flows from it to its peer.
 
-    `count` is how many bytes of that stream its peer has taken, `flushed` how many of those
-    are in the counters. `armed` is whether the loop tells when it can be written to, `nodelay`
-    whether TCP_NODELAY is set: a client's socket has it from the listener, a backend's gets it
-    before its second write, since most short connections never come to that.
+    `write` sends to the peer. `usual` is the event that says no more than that there is
+    something to read; it is 0 while anything is special: the connection is not open, the
+    stream is bulk or has ended, or the peer's is held back and waits for this socket.
+
+    `count` is how many bytes of the stream its peer has taken, `flushed` how many of those are
+    in the counters, `active` the tick at which some last were. `armed` is whether the loop
+    tells when the socket can be written to, `nodelay` whether TCP_NODELAY is set: a client's
+    socket has it from the listener, a backend's gets it before its second write, since most
+    short connections never come to that.
     """
 
     __slots__ = (
+        "active",
         "armed",
-        "backend_cell",
         "bulk",
         "conn",
         "count",
@@ -67,122 +78,132 @@ class Side:
         "eof",
         "fd",
         "flushed",
-        "frontend_cell",
         "held",
+        "loop",
         "nodelay",
         "peer",
         "pipe",
         "piped",
-        "ready",
         "recv_into",
-        "send",
         "small",
         "sock",
+        "usual",
+        "write",
     )
 
     peer: "Side"
+    write: Callable[..., int]
 
-    def __init__(self, conn: "Connection", sock: socket, fd: int) -> None:
+    def __init__(self, conn: "Connection", sock: socket, fd: int, nodelay: bool) -> None:
         self.conn = conn
+        self.loop = conn.loop
         self.sock = sock
         self.fd = fd
         self.recv_into = sock.recv_into
-        self.send = sock.send
+        self.nodelay = nodelay
+        self.usual = 0
+        self.count = 0
+        self.flushed = 0
+        self.active = 0
+        self.armed = False
+        self.eof = False
+        self.done = False
+        self.bulk = False
+        self.small = 0
         self.held: memoryview | None = None
         self.pipe: tuple[int, int] | None = None
         self.piped = 0
-        self.bulk = False
-        self.small = 0
-        self.eof = False
-        self.done = False
-        self.armed = False
-        self.nodelay = True
-        self.ready = 0
-        self.count = 0
-        self.flushed = 0
-        self.frontend_cell = 0
-        self.backend_cell = 0
 
     def on_event(self, mask: int) -> None:
         """Read what can be read, write what could not be written before."""
+        if mask != self.usual:
+            self._on_rare_event(mask)
+            return
+        try:
+            size = self.recv_into(_buffer)
+        except OSError as error:
+            self._read_failed(error)
+            return
+        if not size:
+            self._end()
+            return
+        try:
+            sent = self.write(_view[:size])
+        except OSError as error:
+            self._write_failed(error, size)
+            return
+        self.active = self.loop.tick
+        self.count = count = self.count + sent
+        if sent < size:
+            self._hold(sent, size)
+        elif size >= BULK_BYTES:
+            self._become_bulk()
+            self._ask_again()
+        elif count - self.flushed >= FLUSH_BYTES:
+            self.conn.flush()
+
+    def _on_rare_event(self, mask: int) -> None:
         conn = self.conn
         if conn.state != OPEN:
             conn.on_early_event(self, mask)
             return
         if mask & READABLE:
-            if self.held is None and not self.piped:
-                if not self.eof:
-                    self.pump(mask)
-                elif mask & BROKEN:
-                    conn.check_broken(self)
+            if not self.eof and self.held is None and not self.piped:
+                self.pump(mask)
             elif mask & BROKEN:
                 conn.check_broken(self)
         if mask & EPOLLOUT and conn.state == OPEN:
             peer = self.peer
-            if peer.held is not None or peer.piped:
-                peer.pump(0)
-
-    def again(self) -> None:
-        """Another turn for a stream that used up its last one."""
-        if self.conn.state == OPEN and self.held is None and not self.piped and not self.eof:
-            self.pump(0)
+            if peer.held is not None:
+                peer._send_held()
+            elif peer.piped and peer._empty_pipe():
+                peer._ask_again()
 
     def pump(self, mask: int) -> None:
-        """Move bytes to the peer until there are no more, or it takes no more.
-
-        `mask` is the event that says there is something to read. A short read is the proof
-        that there is no more, since more would be a new event; and that the end has come, when
-        the event told of one. With 0, or an unsure event, the stream is read until the system
-        says so itself.
-        """
-        conn = self.conn
-        peer = self.peer
-        conn.active = conn.loop.tick
-        if not peer.nodelay and self.count:
-            peer.no_delay()
-        if self.held is not None and not self._send_held():
-            return
+        """Move bytes to the peer. `mask` is the event that says that there are some; 0 when
+        there may be."""
         if self.bulk:
             self._splice()
             return
-        while True:
-            try:
-                size = self.recv_into(_buffer)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                conn.broken(self, error.errno)
-                return
-            if not size:
-                self.eof = True
-                self._finish()
-                return
-            try:
-                sent = peer.send(_view[:size])
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                conn.write_failed(self, error.errno)
-                return
-            self.count += sent
-            if sent < size:
-                self.held = memoryview(bytes(_view[sent:size]))
-                self.bulk = True
-                peer.arm()
-                return
-            if size >= BULK_BYTES:
-                self.bulk = True
-                self._splice()
-                return
-            if self.count - self.flushed >= FLUSH_BYTES:
-                self.flush()
-            if mask and not mask & UNSURE:
-                if mask & EPOLLRDHUP:
-                    self.eof = True
-                    self._finish()
-                return
-            if not peer.nodelay:
-                peer.no_delay()
+        try:
+            size = self.recv_into(_buffer)
+        except OSError as error:
+            self._read_failed(error)
+            return
+        if not size:
+            self._end()
+            return
+        peer = self.peer
+        if not peer.nodelay and self.count:
+            peer.no_delay()
+        proof = mask and not mask & UNSURE and size < BULK_BYTES
+        last = proof and mask & EPOLLRDHUP
+        try:
+            # With the stream's end known to be next, both go out in one packet.
+            sent = self.write(_view[:size], MSG_MORE) if last else self.write(_view[:size])
+        except OSError as error:
+            self._write_failed(error, size)
+            return
+        self.active = self.loop.tick
+        self.count += sent
+        if sent < size:
+            self._hold(sent, size)
+        elif last:
+            self._end()
+        elif size >= BULK_BYTES:
+            self._become_bulk()
+            self._ask_again()
+        else:
+            self._see_usual()
+            if not proof:
+                self._ask_again()
+
+    def _see_usual(self) -> None:
+        """See whether from now on the usual event is all that there is to expect."""
+        peer = self.peer
+        special = self.bulk or self.eof or peer.held is not None or peer.piped
+        if not special and peer.nodelay:
+            self.usual = EPOLLIN | EPOLLOUT if self.armed else EPOLLIN
 
     def no_delay(self) -> None:
         """From now on, small writes do not wait for what was sent before to be acknowledged."""
@@ -192,130 +213,130 @@ class Side:
         except OSError:
             pass  # it was reset, and writing to it will say so
 
-    def arm(self) -> None:
-        """From now on, tell when this socket can be written to."""
-        if not self.armed:
-            self.armed = True
-            self.conn.loop.modify(self.fd, INTEREST_OUT)
+    def _ask_again(self) -> None:
+        """Let the loop tell at its next turn if there is something to read."""
+        self.loop.modify(self.fd, INTEREST_OUT if self.armed else INTEREST)
 
-    def flush(self) -> None:
-        """Bring the counters up to date."""
-        size = self.count - self.flushed
-        if size:
-            self.flushed = self.count
-            counters = self.conn.worker.counters
-            counters[self.frontend_cell] += size
-            counters[self.backend_cell] += size
+    def _tell_writable(self) -> None:
+        """Let the loop tell when this socket can be written to, also if it can be by now."""
+        self.armed = True
+        self.usual = 0
+        self.loop.modify(self.fd, INTEREST_OUT)
 
-    def _send_held(self) -> bool:
-        """Send what was held back; True when nothing of it is left."""
+    def _hold(self, sent: int, size: int) -> None:
+        """The peer took only `sent` of the `size` bytes in the buffer: keep the rest for it."""
+        self.held = memoryview(bytes(_view[sent:size]))
+        self._become_bulk()
+        self.peer._tell_writable()
+
+    def _send_held(self) -> None:
+        """Send what was held back; when nothing of it is left, go on reading."""
         held = self.held
         assert held is not None
         try:
-            sent = self.peer.send(held)
+            sent = self.write(held)
         except BlockingIOError:
-            self.peer.arm()
-            return False
+            sent = 0
         except OSError as error:
             self.conn.write_failed(self, error.errno)
-            return False
+            return
+        self.active = self.loop.tick
         self.count += sent
         if sent < len(held):
             self.held = held[sent:]
-            self.peer.arm()
-            return False
+            self.peer._tell_writable()
+            return
         self.held = None
-        if self.eof:
-            self._finish()
-            return False
-        return True
+        self.peer._see_usual()
+        self._ask_again()
+
+    # -- bulk ----------------------------------------------------------------
+
+    def _become_bulk(self) -> None:
+        self.bulk = True
+        self.usual = 0
+        self.small = 0
+        if not self.peer.nodelay:
+            self.peer.no_delay()
 
     def _splice(self) -> None:
-        """Move bytes through a pipe, without copying them."""
-        conn = self.conn
-        peer = self.peer
-        if not peer.nodelay:
-            peer.no_delay()
-        fd, peer_fd = self.fd, peer.fd
-        pipe = self.pipe
-        if pipe is None:
-            pipe = conn.worker.pipes.take()
-            if pipe is None:  # no descriptors left for a pipe: copy
-                self._copy_bulk()
-                return
-        splice = os.splice
-        moved = 0
-        piped = self.piped
-        while True:
-            if piped:
-                try:
-                    size = splice(pipe[0], peer_fd, piped, flags=SPLICE_FLAGS)
-                except BlockingIOError:
-                    self.pipe, self.piped = pipe, piped
-                    self.count += moved
-                    self.flush()
-                    peer.arm()
-                    return
-                except OSError as error:
-                    self.pipe, self.piped = pipe, piped
-                    self.count += moved
-                    conn.write_failed(self, error.errno)
-                    return
-                piped -= size
-                moved += size
-                if piped:
-                    continue
-            if moved >= TURN_BYTES or self.eof:
-                break
-            try:
-                piped = splice(fd, pipe[1], PIPE_BYTES, flags=SPLICE_FLAGS)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                conn.worker.pipes.give(pipe)
-                self.pipe, self.piped = None, 0
-                self.count += moved
-                conn.broken(self, error.errno)
-                return
-            if not piped:
-                self.eof = True
-                break
-        conn.worker.pipes.give(pipe)
-        self.pipe, self.piped = None, 0
-        self.count += moved
-        self.flush()
-        if self.eof:
-            self._finish()
-        elif moved >= TURN_BYTES:
-            conn.loop.soon(self.again)
-        elif moved < SMALL_TURN_BYTES:
-            self.small += 1
-            if self.small >= SMALL_TURNS:
-                self.bulk = False
+        """One turn of a bulk stream: what there is goes into a pipe and on to the peer."""
+        pipes = self.conn.worker.pipes
+        pipe = pipes.take()
+        if pipe is None:  # no descriptors left for one
+            self._copy_bulk()
+            return
+        try:
+            size = splice(self.fd, pipe[1], PIPE_BYTES, None, None, SPLICE_FLAGS)
+        except OSError as error:
+            pipes.give(pipe)
+            self._read_failed(error)
+            return
+        if not size:
+            pipes.give(pipe)
+            self._end()
+            return
+        self.pipe = pipe
+        self.piped = size
+        if self._empty_pipe():
+            if size >= SMALL_TURN_BYTES:
                 self.small = 0
-        else:
-            self.small = 0
+            else:
+                self.small += 1
+                if self.small >= SMALL_TURNS:
+                    self.bulk = False
+                    self._see_usual()
+            # How full a pipe is cannot be known, and so not why the splice came to its end.
+            self._ask_again()
+
+    def _empty_pipe(self) -> bool:
+        """Bring what is in the pipe to the peer. True when all of it is there."""
+        pipe, piped = self.pipe, self.piped
+        assert pipe is not None
+        try:
+            sent = splice(pipe[0], self.peer.fd, piped, None, None, SPLICE_FLAGS)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.conn.write_failed(self, error.errno)
+            return False
+        self.active = self.loop.tick
+        self.count = count = self.count + sent
+        if count - self.flushed >= FLUSH_BYTES:
+            self.conn.flush()
+        if sent < piped:
+            self.piped = piped - sent
+            self.peer._tell_writable()
+            return False
+        self.pipe = None
+        self.piped = 0
+        self.conn.worker.pipes.give(pipe)
+        if not self.peer.usual:
+            self.peer._see_usual()
+        return True
 
     def _copy_bulk(self) -> None:
         """One turn of a bulk stream without a pipe."""
-        conn = self.conn
-        try:
-            size = self.recv_into(_buffer)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            conn.broken(self, error.errno)
-            return
-        if not size:
-            self.eof = True
-            self._finish()
-            return
-        self.held = memoryview(bytes(_view[:size]))
-        if self._send_held():
-            conn.loop.soon(self.again)
+        self.bulk = False
+        self.pump(0)
 
-    def _finish(self) -> None:
+    # -- ends ----------------------------------------------------------------
+
+    def _read_failed(self, error: OSError) -> None:
+        if not isinstance(error, BlockingIOError):
+            self.conn.broken(self, error.errno)
+
+    def _write_failed(self, error: OSError, size: int) -> None:
+        """The peer took nothing of the `size` bytes in the buffer."""
+        if isinstance(error, BlockingIOError):
+            self._hold(0, size)
+        else:
+            self.conn.write_failed(self, error.errno)
+
+    def _end(self) -> None:
         """The stream has ended and all of it is written: pass the end on."""
+        self.eof = True
+        self.usual = 0
         conn = self.conn
         peer = self.peer
         self.done = True
@@ -335,12 +356,11 @@ class Side:
 
     def last_words(self) -> None:
         """Pass on what this socket has left to read after it was reset."""
-        target = self.peer
         for _ in range(LAST_READS):
             try:
                 size = self.recv_into(_buffer)
                 if not size:
                     return
-                self.count += target.send(_view[:size])
+                self.count += self.write(_view[:size])
             except OSError:
                 return

@@ -1,10 +1,17 @@
 """What all connections of a worker share."""
 
 from _socket import SOCK_NONBLOCK, SOCK_STREAM
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nplb.dataplane.relay.counters import OPEN, PIPES
+from nplb.dataplane.relay.counters import (
+    CONNECT_BOUNDS,
+    CONNECT_BUCKETS,
+    CONNECT_TIME,
+    OPEN,
+    PIPES,
+)
 from nplb.dataplane.relay.worker.loop import Loop
 from nplb.dataplane.relay.worker.pipes import PipePool
 from nplb.model.reasons import EndReason
@@ -15,14 +22,18 @@ if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.frontend import Backend, Frontend
     from nplb.policy.addressset import AddressSet
 
+BOUNDS = [int(seconds * 1e6) for seconds in CONNECT_BOUNDS]
+
 
 class Worker:
     """One worker's state. `log(level, event, text)` sends a line to control and never blocks;
-    `draw(n)` is a random number in 0..n-1; `workers` is how many share the edge's limits."""
+    `draw(n)` is a random number in 0..n-1; `workers` is how many share the edge's limits;
+    `connects` has the microseconds of connects that are not in the histogram yet."""
 
     __slots__ = (
         "access",
         "affinity",
+        "connects",
         "counters",
         "draw",
         "fd_limit",
@@ -64,6 +75,7 @@ class Worker:
         self.frontends: dict[int, Frontend] = {}
         self.sources: dict[str, AddressSet] = {}
         self.open = 0
+        self.connects: list[int] = []
         self.max_connections = 0
         self.draw = draw
         self.affinity = affinity
@@ -81,7 +93,14 @@ class Worker:
         """This worker's part of a limit that holds for the edge; 0 stays 0."""
         return -(-limit // self.workers)
 
-    def show_gauges(self) -> None:
-        """Write to shared memory what is not a total."""
-        self.counters[OPEN] = self.open
-        self.counters[PIPES] = self.pipes.held
+    def show(self) -> None:
+        """Write to shared memory what is not counted there at once."""
+        counters = self.counters
+        counters[OPEN] = self.open
+        counters[PIPES] = self.pipes.held
+        connects = self.connects
+        if connects:
+            counters[CONNECT_TIME] += sum(connects)
+            for microseconds in connects:
+                counters[CONNECT_BUCKETS + bisect_left(BOUNDS, microseconds)] += 1
+            connects.clear()
