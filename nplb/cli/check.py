@@ -6,36 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from nplb.cli.options import find_config, late_config_option, output_option, set_option
+from nplb.cli.options import config_or_file, output_option, set_option
 from nplb.model.errors import ConfigurationError, HostPermissionError, NplbError
 
 _FILES = re.compile(r"\.kubeconfig$|\.manifests\b")
 
 
 @click.command(short_help="Validate the configuration: all errors at once.")
-@click.argument(
-    "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path, readable=False)
-)
+@config_or_file
 @click.option(
     "--file-only",
     is_flag=True,
     help="Look at the file alone: not at kubeconfigs, manifests and this host.",
 )
-@late_config_option
 @set_option
 @output_option()
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    file: Path | None,
-    file_only: bool,
-    config: Path | None,
-    overrides: dict[str, str],
-    output: str,
-) -> None:
+def command(file_only: bool, config: Path, overrides: dict[str, str], output: str) -> None:
     """Validate the configuration, FILE or that of --config: all errors at once, each with
     file:line:column, the key, what is wrong and what to do. Nothing is started and no API
     server is asked.
@@ -45,11 +32,7 @@ def command(
     Exits with 0 if it can be run (warnings and notes may be told), 78 if it is wrong, 77 if it
     may not be read, or if this host lacks what it can't be started without.
     """
-    if file is not None:
-        if ctx.get_parameter_source("config") is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"FILE is the configuration: name {file} or --config, not both")
-        config = file
-    result = _check(find_config(config), overrides, file_only=file_only)
+    result = _check(config, overrides, file_only=file_only)
     if output == "text":
         _print_text(result)
     else:
@@ -64,12 +47,12 @@ def command(
 
 def _check(config: Path, overrides: dict[str, str], *, file_only: bool) -> dict[str, Any]:
     """The result as a document. `errors` and `warnings` are of the file, `sources` are errors
-    of what it names, `host` is what this host lacks."""
+    of what it names, `notes` what is left out of that, `host` is what this host lacks."""
     from nplb.config import InvalidConfiguration
     from nplb.config.load import load_configuration
 
     result: dict[str, Any] = {"file": str(config), "valid": False}
-    result |= {"errors": [], "warnings": [], "sources": [], "host": []}
+    result |= {"errors": [], "warnings": [], "sources": [], "notes": [], "host": []}
     try:
         configuration = load_configuration(config, overrides=overrides)
     except InvalidConfiguration as error:
@@ -87,7 +70,10 @@ def _check(config: Path, overrides: dict[str, str], *, file_only: bool) -> dict[
 
         for cluster in settings.clusters:
             try:
-                check_source(cluster)
+                result["notes"] += [
+                    {"cluster": cluster.name, "message": text}
+                    for text in check_source(cluster, settings.state_dir)
+                ]
             except NplbError as error:
                 result["sources"] += [
                     {"cluster": cluster.name, "message": line} for line in str(error).splitlines()
@@ -121,6 +107,8 @@ def _print_text(result: dict[str, Any]) -> None:
         tell("warning", DOUBTFUL, str(ConfigProblem(**problem)))
     for fault in result["sources"]:
         tell("error", BAD, f"cluster {fault['cluster']}: {fault['message']}")
+    for note in result["notes"]:
+        tell("note", DOUBTFUL, f"cluster {note['cluster']}: {note['message']}")
     for note in result["host"]:
         tell("host", BAD if note["needed"] else DOUBTFUL, f"{note['subject']}: {note['message']}")
     wrong = len(result["errors"]) + len(result["sources"])

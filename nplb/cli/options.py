@@ -4,11 +4,13 @@ Values come from the flag, or else from the environment, or else from the config
 else from the default.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from nplb.model.errors import ConfigurationError
 
@@ -31,22 +33,6 @@ def find_config(given: Path | None) -> Path:
     )
 
 
-def _find_config(_: click.Context, __: click.Parameter, value: str | None) -> Path:
-    return find_config(Path(value) if value is not None else None)
-
-
-def config_option(command: F) -> F:
-    """`--config PATH`: the command gets `config`, a Path; the usual file if none is given."""
-    return click.option(
-        "-c",
-        "--config",
-        envvar="NPLB_CONFIG",
-        metavar="PATH",
-        callback=_find_config,
-        help=f"The configuration file.  [default: {DEFAULT_CONFIG}]",
-    )(command)
-
-
 def late_config_option(command: F) -> F:
     """`--config PATH` for commands that look for the usual file themselves, by `find_config`:
     they get `config`, a Path or None."""
@@ -58,6 +44,22 @@ def late_config_option(command: F) -> F:
         type=click.Path(path_type=Path, readable=False),
         help=f"The configuration file.  [default: {DEFAULT_CONFIG}]",
     )(command)
+
+
+def config_or_file(command: F) -> F:
+    """`[FILE]` or `--config PATH`, for commands that are about one configuration: the command gets
+    `config`, a Path; the usual file if neither is given. Stands below the command's decorator."""
+
+    @functools.wraps(command)
+    def chosen(*args: Any, file: Path | None, config: Path | None, **options: Any) -> Any:
+        source = click.get_current_context().get_parameter_source("config")
+        if file is not None and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"FILE is the configuration: name {file} or --config, not both")
+        return command(*args, config=find_config(file or config), **options)
+
+    path = click.Path(path_type=Path, readable=False)
+    argument = click.argument("file", metavar="[FILE]", required=False, type=path)
+    return cast("F", argument(late_config_option(chosen)))
 
 
 def _overrides(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

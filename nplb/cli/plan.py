@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nplb.cli.options import config_option, output_option, set_option
+from nplb.cli.options import config_or_file, output_option, set_option
 
 if TYPE_CHECKING:
     from nplb.model.cluster import Snapshot
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Print what would be served, without serving it.")
+@config_or_file
 @click.option("-v", "--verbose", is_flag=True, help="Show every node, not only those left out.")
 @click.option(
     "--timeout",
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long each cluster may take to be read.",
 )
-@config_option
 @set_option
 @output_option()
 def command(
     verbose: bool, timeout_seconds: float, config: Path, overrides: dict[str, str], output: str
 ) -> None:
-    """Print the plan that this configuration and this cluster give, without applying it: each
+    """Print the plan that this configuration (FILE or that of --config) and this cluster give,
+    without applying it: each
     frontend and where it would listen, each node that would be left out and why, each port that
     would not be served.
 

@@ -70,9 +70,9 @@ async def list_once(
     return await asyncio.to_thread(read_manifests, settings, now=now, rng=rng, state_dir=state_dir)
 
 
-def check_source(settings: ClusterSettings) -> None:
+def check_source(settings: ClusterSettings, state_dir: Path | None = None) -> tuple[str, ...]:
     """Read what a source needs from this machine (kubeconfig and context, or manifests), and
-    ask no API server; blocks.
+    ask no API server; blocks. Returns what would be left out or read around.
 
     Errors: ConfigurationError saying what is missing or wrong, where, and what to do.
     """
@@ -80,9 +80,7 @@ def check_source(settings: ClusterSettings) -> None:
         from nplb.sources.kubernetes.kubeconfig import find_access
 
         find_access(settings.source)
-        return
-    from nplb.sources.manifests.files import read_files
-    from nplb.sources.manifests.objects import read_objects
+        return ()
+    from nplb.sources.manifests.source import check_manifests
 
-    files = read_files(settings.source.paths, settle_seconds=0.0)
-    read_objects(files.contents, cluster=settings.name)
+    return check_manifests(settings, rng=random.Random(), state_dir=state_dir)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nplb.alloc.portrange import parse_port_range
 from nplb.model.cluster import Snapshot, SourceState, SourceStatus
-from nplb.model.errors import NplbError
+from nplb.model.errors import HostError, NplbError
 from nplb.model.settings import ClusterSettings, ManifestsSource
 from nplb.policy.selectors import parse_selector
 from nplb.sources import Now, Publish, Report
@@ -220,9 +220,32 @@ def read_manifests(
     Errors: ManifestError with everything that is wrong, HostError for a port book that can't be
     read.
     """
+    objects, assignment, _ = _look(settings, rng, state_dir)
+    return make_snapshot(settings, objects, assignment, now())
+
+
+def check_manifests(
+    settings: ClusterSettings, *, rng: random.Random, state_dir: Path | None
+) -> tuple[str, ...]:
+    """What the source would warn of, with its files as they are now; blocks, and keeps nothing.
+    A port book that only the balancer may read is done without.
+
+    Errors: ManifestError with everything that is wrong.
+    """
+    try:
+        objects, assignment, book = _look(settings, rng, state_dir)
+    except HostError:
+        objects, assignment, book = _look(settings, rng, None)
+    passed_over = (objects.passed_over,) if objects.passed_over else ()
+    return (*warnings_of(objects, assignment, book), *passed_over)
+
+
+def _look(
+    settings: ClusterSettings, rng: random.Random, state_dir: Path | None
+) -> tuple[Objects, Assignment, PortBook]:
     assert isinstance(settings.source, ManifestsSource)
     files = read_files(settings.source.paths, settle_seconds=0.0)
     objects = read_objects(files.contents, cluster=settings.name)
     book = open_book(settings, state_dir, rng)
     book.path = None
-    return make_snapshot(settings, objects, book.assign(objects.services), now())
+    return objects, book.assign(objects.services), book

@@ -78,6 +78,20 @@ def test_what_is_found_is_counted(place: Path) -> None:
     assert lines[-1].endswith(f"overrides), 1 warning, {things} this host lacks")
 
 
+def test_what_would_be_left_out_of_manifests_is_a_note(place: Path) -> None:
+    other = SERVICE.replace("name: web", "name: other")
+    secret = "apiVersion: v1\nkind: Secret\n"
+    (place / "services.yaml").write_text(f"{SERVICE}---\n{other}---\n{secret}")
+    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\n")
+    result = check(path, "-o", "json")
+    notes = [note["message"] for note in json.loads(result.output)["notes"]]
+    assert notes[0].startswith(f'{place / "services.yaml"}:6:1: Service "other" is invalid: ')
+    assert "provided port is already allocated" in notes[0]
+    assert notes[1:] == ["objects of other kinds are left out: Secret (1)"]
+    assert result.exit_code == 0
+    assert f"note: cluster lab: {notes[0]}" in check(path).output
+
+
 def test_every_error_is_told_at_once(place: Path) -> None:
     path = write(place, "clusters:\n  - {name: Lab}\nhelth: {}\nworkers: many\n")
     result = check("--config", path)
