@@ -33,6 +33,19 @@ def free_address(ip: str | None = None) -> Address:
         return Address(ip, sock.getsockname()[1])
 
 
+def free_port_everywhere() -> int:
+    """A port that nobody has on any address of this host. The kernel gives none of these to
+    connections, so it is not lost to one before it is listened on."""
+    dice = random.SystemRandom()
+    for _ in range(1000):
+        port = dice.randrange(10_000, 29_000)
+        with socket.socket(socket.AF_INET6) as sock, contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind(("::", port))
+            return port
+    raise RuntimeError("no port from 10000 to 28999 is free")
+
+
 @contextlib.asynccontextmanager
 async def running_plane(workers: int = 1, **options: Any) -> AsyncIterator[RelayPlane]:
     """A started plane, stopped at the end."""

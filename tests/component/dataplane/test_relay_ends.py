@@ -20,6 +20,7 @@ from tests.support.relay import (
     backend_counts,
     echo,
     free_address,
+    free_port_everywhere,
     frontend_count,
     running_plane,
     saying,
@@ -237,7 +238,7 @@ async def test_what_a_backend_said_before_it_closed_reaches_a_client_that_still_
 
 async def test_listening_on_ipv6_and_on_both() -> None:
     async with running_plane() as plane, serving(echo, "::1") as backend:
-        port = free_address("::1").port
+        port = free_port_everywhere()
         frontend = make_frontend(Address("::", port), [backend])
         await applied(plane, frontend)
         for ip in ("::1", "127.0.0.1"):

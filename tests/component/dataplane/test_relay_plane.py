@@ -20,7 +20,9 @@ from tests.support.relay import (
     backend_counts,
     echo,
     free_address,
+    free_port_everywhere,
     frontend_count,
+    own_ip,
     reserved_port,
     running_plane,
     saying,
@@ -203,7 +205,7 @@ async def test_an_address_that_is_not_ours_says_what_to_do() -> None:
 
 async def test_one_address_of_our_own_beside_all_addresses() -> None:
     async with running_plane() as plane, serving(saying("all")) as a, serving(saying("one")) as b:
-        address = free_address()
+        address = Address(own_ip(), free_port_everywhere())
         everywhere = make_frontend(Address("0.0.0.0", address.port), [a], name="all")
         special = make_frontend(address, [b], name="one")
         await applied(plane, everywhere, special)
