@@ -3,12 +3,15 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nplb.cli.options import config_or_file, output_option, set_option
 from nplb.model.errors import ConfigurationError, HostPermissionError, NplbError
+
+if TYPE_CHECKING:
+    from nplb.model.settings import Settings
 
 _FILES = re.compile(r"\.kubeconfig$|\.manifests\b")
 
@@ -91,7 +94,28 @@ def _check(config: Path, overrides: dict[str, str], *, file_only: bool) -> dict[
     result["valid"] = not (result["sources"] or result["errors"])
     result["clusters"] = [cluster.name for cluster in settings.clusters]
     result["frontends"] = len(settings.frontends)
+    result["detection"] = _detection(settings)
     return result
+
+
+def _detection(settings: "Settings") -> str:
+    """Within what time a silent node is found, whether services share its probes or not."""
+    from nplb.model.health import ProbeSharing
+
+    healths = [settings.health, *(one.health for one in settings.frontends if one.health)]
+    may_share = settings.sharing.mode is not ProbeSharing.OFF
+    bounds = [
+        # Where services share their node's probes, one alone does not speak for the node.
+        one.bound_seconds * (2 if one.fall == 1 and may_share else 1)
+        for one in healths
+        if one.enabled
+    ]
+    if not bounds:
+        return "nodes are not probed: every one counts as working"
+    return (
+        f"a node that goes silent gets no new connection after {max(bounds):g} s at the latest "
+        "(interval x fall + timeout)"
+    )
 
 
 def _print_text(result: dict[str, Any]) -> None:
@@ -112,6 +136,8 @@ def _print_text(result: dict[str, Any]) -> None:
     for note in result["host"]:
         tell("host", BAD if note["needed"] else DOUBTFUL, f"{note['subject']}: {note['message']}")
     wrong = len(result["errors"]) + len(result["sources"])
+    if result.get("detection"):
+        click.echo(f"probes: {result['detection']}")
     if wrong:
         parts = [click.style(counted(wrong, "error"), fg=BAD)]
     else:

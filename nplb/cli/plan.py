@@ -64,7 +64,15 @@ async def read_plan(settings: "Settings", timeout_seconds: float) -> "Plan":
     from nplb.plan.make import make_plan
 
     snapshots = await _snapshots(settings, timeout_seconds)
-    trusting = replace(settings, health=replace(settings.health, initial=InitialState.UP))
+    up = InitialState.UP
+    trusting = replace(
+        settings,
+        health=replace(settings.health, initial=up),
+        frontends=tuple(
+            replace(one, health=replace(one.health, initial=up)) if one.health else one
+            for one in settings.frontends
+        ),
+    )
     wishes = AnnotationBook().read(settings, snapshots)
     return make_plan(trusting, snapshots, {}, Plan(), time.time(), wishes=wishes)
 
@@ -130,6 +138,7 @@ def render_text(document: dict[str, Any], *, verbose: bool) -> str:
     paragraphs = [
         head,
         views.frontends_table(document, verbose=verbose),
+        views.detection_line(document),
         views.skipped_table(document),
         views.refusals_table(document),
     ]

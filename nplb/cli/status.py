@@ -68,6 +68,7 @@ def render_text(document: dict[str, Any], *, verbose: bool, service: str = "") -
         "\n".join([views.headline(document, service=service), *views.complaints(document)]),
         views.sources_table(document),
         views.frontends_table(document, verbose=verbose),
+        views.detection_line(document),
         views.skipped_table(document),
         views.findings_table(document),
     ]

@@ -21,6 +21,8 @@ _COLOURS: Final = {
     "warning": DOUBTFUL,
 }
 _MAX_TROUBLED: Final = 10
+# Active, but not because all is well.
+_ACTIVE_IN_SPITE: Final = ("kept", "fail_open")
 
 
 def word(text: str) -> Cell:
@@ -105,6 +107,8 @@ def _frontend_row(document: Document, entry: Document) -> list[str | Cell]:
     backends = entry["backends"]
     active = sum(backend["state"] == "active" for backend in backends)
     nodes = Cell(f"{active}/{len(backends)}", "" if active == len(backends) else DOUBTFUL)
+    if entry.get("panic"):
+        nodes = Cell(f"{nodes.text} panic", BAD)
     if "traffic" not in document:
         number = str(entry["node_port"])
         return [_name(entry), listen, number, entry["balance"], nodes]
@@ -133,7 +137,11 @@ def _listen_errors(document: Document, entry: Document) -> Iterator[str]:
 
 
 def _backend_lines(document: Document, entry: Document, *, verbose: bool) -> list[str]:
-    shown = [b for b in entry["backends"] if verbose or b["state"] != "active"]
+    shown = [
+        b
+        for b in entry["backends"]
+        if verbose or b["state"] != "active" or b["reason"] in _ACTIVE_IN_SPITE
+    ]
     left_out = [*entry.get("left_out", ())]
     rows: list[list[str | Cell]] = []
     for backend in shown if verbose else shown[:_MAX_TROUBLED]:
@@ -159,6 +167,30 @@ def _backend_lines(document: Document, entry: Document, *, verbose: bool) -> lis
         reasons = ", ".join(f"{reason} {number}" for reason, number in why.most_common())
         lines.append(f"  and {hidden} more: {reasons} (-v shows them)")
     return lines
+
+
+def detection_line(document: Document) -> str:
+    """How nodes are probed, and how soon that finds a fault."""
+    detection = document["plan"]["detection"]
+    if not detection["node_seconds"]:
+        return ""
+    rate = f"{detection['rate']:,.1f}".rstrip("0").rstrip(".")
+    node = _seconds(detection["node_seconds"])
+    if not detection["shared"]:
+        return (
+            f"probes: {rate} a second, each NodePort on its own; what goes silent is out after "
+            f"{node} at the latest"
+        )
+    over = f", over the budget of {detection['budget']:g}" if detection["over_budget"] else ""
+    return (
+        f"probes: {rate} a second{over}, shared by the services of each node; a silent node is "
+        f"out after {node} at the latest, a single service that fails there alone, unless clients "
+        f"ask for it, after {_seconds(detection['service_seconds'])}"
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.1f}".rstrip("0").rstrip(".") + " s"
 
 
 def skipped_table(document: Document) -> str:

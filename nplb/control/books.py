@@ -7,6 +7,7 @@ from itertools import chain
 from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import PortRange, parse_port_range
+from nplb.control.alarms import plan_findings
 from nplb.model.applied import Applied
 from nplb.model.cluster import Snapshot, SourceStatus
 from nplb.model.finding import Finding, FindingKind, Severity
@@ -54,6 +55,7 @@ class Books:
         found += [f for _, status in sorted(sources.items()) for f in _objects(status, now)]
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
         found += [_refused(refusal, now) for refusal in plan.refusals]
+        found += plan_findings(plan, now)
         if all(cluster.name in snapshots for cluster in settings.clusters):
             found += _unused(settings, snapshots, now)
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))

@@ -13,6 +13,7 @@ class DecisionKind(StrEnum):
     LISTENING = "listening"
     LISTEN_FAILED = "listen_failed"
     BACKEND_JOINED = "backend_joined"  # became active
+    BACKEND_KEPT = "backend_kept"  # it should leave, but too many would
     BACKEND_DRAINING = "backend_draining"
     BACKEND_DOWN = "backend_down"
     BACKEND_REMOVED = "backend_removed"

@@ -33,6 +33,11 @@ class FindingKind(StrEnum):
     # what is written into a cluster
     WRITE_REFUSED = "write_refused"
     WRITE_FAILED = "write_failed"
+    # nodes and their probes
+    BLAST_RADIUS = "blast_radius"
+    PANIC = "panic"
+    MASS_NOT_READY = "mass_not_ready"
+    PROBE_BUDGET = "probe_budget"
     # what the configuration asks for
     OVERRIDE_UNUSED = "override_unused"
 

@@ -150,6 +150,23 @@ FRONTEND_SERVING = _gauge(
     "1 while the frontend listens and has an active backend. 0: its clients are refused.",
     *_FRONTEND,
 )
+FRONTEND_PANIC = _gauge(
+    "nplb_frontend_panic",
+    "1 while fewer of the frontend's nodes pass their probes than health.panic_below asks for. "
+    "With health.fail_open those that fail are used then (reason fail_open in nplb_backends).",
+    *_FRONTEND,
+)
+READY_IGNORED = _gauge(
+    "nplb_ready_ignored",
+    "1 while so many nodes of a cluster are NotReady that Ready counts for nothing.",
+    "cluster",
+)
+KEPT_NODES = _gauge(
+    "nplb_kept_nodes",
+    "Nodes that the API says should leave, and that health.blast_radius keeps in while their "
+    "probes pass. Above 0: find out who changed the Nodes.",
+    "cluster",
+)
 FRONTEND_BACKENDS = _gauge(
     "nplb_frontend_backends", "A frontend's backends by state.", *_FRONTEND, "state"
 )
@@ -258,6 +275,21 @@ WORKER_GENERATION = _gauge(
 
 PROBE_TARGETS = _gauge("nplb_probe_targets", "Addresses that are probed.")
 PROBES_IN_FLIGHT = _gauge("nplb_probes_in_flight", "Probes that wait for an answer now.")
+PROBES_PLANNED = _gauge(
+    "nplb_probe_rate_planned",
+    "Probes a second that are made while all is well, by health.interval, share and budget.",
+)
+PROBES_SHARED = _gauge(
+    "nplb_probe_targets_shared",
+    "Addresses that share the probes of their node, since there are so many. 0: each is probed on "
+    "its own.",
+)
+DETECTION = _gauge(
+    "nplb_detection_bound_seconds",
+    "How long a fault may last before probes have found it: of a node that goes silent (node), and "
+    "of one Service that fails on one node alone, where no client asks for it (service).",
+    "fault",
+)
 PROBES = _counter(
     "nplb_probes_total",
     "Probes by what they saw. local_error: the edge itself could not probe, see the log.",

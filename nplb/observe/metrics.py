@@ -27,7 +27,7 @@ from nplb.model.decision import DecisionKind
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend
-from nplb.model.reasons import BackendState, EndReason, FrontendState
+from nplb.model.reasons import BackendReason, BackendState, EndReason, FrontendState
 from nplb.model.status import Status
 from nplb.observe import families as f
 from nplb.observe.exposition import content_type, encode
@@ -148,6 +148,7 @@ class StatusCollector(Collector):
         backends: Counter[tuple[str, str, str]] = Counter()
         nodes: Counter[tuple[str, str, BackendState]] = Counter()
         skipped: Counter[tuple[str, str]] = Counter()
+        kept: dict[str, set[str]] = {source.cluster: set() for source in status.sources}
         total = sum(len(frontend.backends) for frontend in status.plan.frontends)
         in_full = total <= self._max_backends
         for frontend in status.plan.frontends:
@@ -156,6 +157,8 @@ class StatusCollector(Collector):
             states[cluster, state] += 1
             for backend in frontend.backends:
                 backends[cluster, backend.state, backend.reason] += 1
+                if backend.reason is BackendReason.KEPT:
+                    kept.setdefault(cluster, set()).add(backend.key.node)
                 nodes[cluster, backend.key.node, backend.state] += 1
             self._frontend(frontend, state)
             if in_full:
@@ -174,11 +177,15 @@ class StatusCollector(Collector):
         _counted(partial(self._add, f.BACKENDS), backends)
         _counted(partial(self._add, f.NODE_BACKENDS), nodes)
         _counted(partial(self._add, f.SKIPPED), skipped)
+        for name, held in sorted(kept.items()):
+            self._add(f.KEPT_NODES, len(held), name)
+            self._add(f.READY_IGNORED, name in status.plan.ready_ignored, name)
         self._add(f.BACKEND_OMITTED, 0 if in_full else total)
 
     def _frontend(self, frontend: Frontend, state: FrontendState) -> None:
         labels = _labels(frontend.key)
         self._add(f.FRONTEND_SERVING, state is FrontendState.SERVING, *labels)
+        self._add(f.FRONTEND_PANIC, frontend.panic, *labels)
         counts = Counter(backend.state for backend in frontend.backends)
         for each in BackendState:
             self._add(f.FRONTEND_BACKENDS, counts[each], *labels, each)
@@ -261,6 +268,11 @@ class StatusCollector(Collector):
 
     def _probes(self) -> None:
         probing = self._status.probing
+        detection = self._status.plan.detection
+        self._add(f.PROBES_PLANNED, detection.rate)
+        self._add(f.PROBES_SHARED, probing.sharing)
+        self._add(f.DETECTION, detection.node_seconds, "node")
+        self._add(f.DETECTION, detection.service_seconds, "service")
         self._add(f.PROBE_TARGETS, probing.targets)
         self._add(f.PROBES_IN_FLIGHT, probing.in_flight)
         self._add(f.PROBES_REPEATED, probing.repeated)

@@ -71,11 +71,17 @@ def _backend_entry(backend: Backend, was: Backend | None, now: float) -> Decisio
     return _entry(
         key.frontend,
         now,
-        _BACKEND_KINDS[backend.state],
+        _kind(backend),
         reason=backend.reason,
         node=key.node,
         text=text,
     )
+
+
+def _kind(backend: Backend) -> DecisionKind:
+    if backend.reason is BackendReason.KEPT:
+        return DecisionKind.BACKEND_KEPT
+    return _BACKEND_KINDS[backend.state]
 
 
 def _skipped(previous: Plan, plan: Plan, now: float) -> Iterator[Decision]:

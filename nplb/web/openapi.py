@@ -20,7 +20,7 @@ from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
 from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.status import Status
-from nplb.model.verdict import ProbeRole, ProbeTarget
+from nplb.model.verdict import Detection, ProbeRole, ProbeTarget
 from nplb.observe.history import SERIES
 from nplb.policy.explain import Explanation
 from nplb.web.render import JSON
@@ -31,6 +31,14 @@ _KEYS: dict[type, JSON] = {
     FrontendKey: {"text": _TEXT, "service": ServiceKey, "port": int, "protocol": str},
     BackendKey: {"text": _TEXT, "node": str, "address": Address},
     Address: {"text": _TEXT, "ip": str, "port": int},
+    Detection: {
+        "shared": bool,
+        "rate": float,
+        "budget": float,
+        "node_seconds": float,
+        "service_seconds": float,
+        "over_budget": bool,
+    },
     ProbeTarget: {
         "address": Address,
         "role": ProbeRole,

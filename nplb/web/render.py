@@ -24,7 +24,7 @@ from typing import Any
 
 from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
 from nplb.model.status import Status
-from nplb.model.verdict import ProbeTarget
+from nplb.model.verdict import Detection, ProbeTarget
 
 JSON = Any
 """What `json.dumps` takes: dict, list, str, int, float, bool, None."""
@@ -68,6 +68,9 @@ def _render_other(value: object) -> JSON:
                 "expect_refusal": value.expect_refusal,
                 "turn_seconds": value.turn_seconds,
             }
+        case Detection():
+            names = ("shared", "rate", "budget", "node_seconds", "service_seconds", "over_budget")
+            return {name: getattr(value, name) for name in names}
         case Enum():
             return render(value.value)
         case Mapping():

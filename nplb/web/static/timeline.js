@@ -8,7 +8,7 @@ const LEVELS = {
   backend_down: "error", listen_failed: "error", source_stale: "error", source_failing: "error", reload_refused: "error", worker_died: "error",
 };
 const GROUPS = {
-  "Backends": ["backend_joined", "backend_draining", "backend_down", "backend_removed", "drained", "undrained"],
+  "Backends": ["backend_joined", "backend_kept", "backend_draining", "backend_down", "backend_removed", "drained", "undrained"],
   "Frontends": ["frontend_added", "frontend_removed", "frontend_changed", "listening", "listen_failed", "skipped"],
   "Clusters": ["source_live", "source_stale", "source_failing"],
   "Findings": ["finding_opened", "finding_closed"],

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from nplb.cli.status import render_text
-from nplb.cli.views import frontends_table, headline
+from nplb.cli.views import detection_line, frontends_table, headline
 from nplb.model.plan import LeftOut, Plan
 from nplb.model.reasons import BackendReason
 from nplb.model.status import ReadyPart
@@ -137,3 +137,20 @@ def test_a_large_status_is_shown_whole() -> None:
     text = text_of(render_status(large(300, 20)))
     assert text.count("\nprod/team-") == 300
     assert NOW > 0
+
+
+def test_how_soon_probes_find_a_fault_is_said() -> None:
+    def line(**values: object) -> str:
+        detection = {
+            "shared": False, "rate": 20.0, "budget": 1000.0, "node_seconds": 11.0,
+            "service_seconds": 11.0, "over_budget": False, **values,
+        }  # fmt: skip
+        return detection_line({"plan": {"detection": detection}})
+
+    assert "20 a second" in line()
+    assert "after 11 s at the latest" in line()
+    shared = line(shared=True, service_seconds=73.5)
+    assert "shared" in shared
+    assert "73.5 s" in shared
+    assert "over the budget of 10" in line(shared=True, over_budget=True, budget=10.0)
+    assert line(node_seconds=0.0) == ""
