@@ -82,9 +82,10 @@ def render_guard(frontend: Frontend, names: Names, served: bool) -> Guard | None
                 EndReason.LIMIT_CLIENT,
             )
         if options.max_connections:
-            sets.append(_client_set(names.total, "inet_service", "flags dynamic"))
+            # One element for all its addresses and ports.
+            sets.append(_client_set(names.total, "inet_proto", "flags dynamic"))
             refuse(
-                f"add @{names.total} {{ th dport ct count over {options.max_connections} }} ",
+                f"add @{names.total} {{ meta l4proto ct count over {options.max_connections} }} ",
                 EndReason.LIMIT_FRONTEND,
             )
     if not rules:

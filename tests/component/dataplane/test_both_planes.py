@@ -237,6 +237,27 @@ async def test_limits(world: Site, edge: Edge, options: RelayOptions, reason: En
     await eventually(lambda: edge.counters().ends.get(reason) == 1, "counted")
 
 
+async def test_a_limit_is_the_frontends_whatever_address_clients_use(
+    world: Site, edge: Edge
+) -> None:
+    ips = ("10.72.1.2", "fd72:1::2")
+    frontend = a_frontend(ips=ips, listen=("10.71.0.1", "fd71::1"))
+    frontend = replace(
+        frontend,
+        listen=(*frontend.listen, Address("10.71.0.1", 444)),
+        relay=RelayOptions(max_connections=2),
+    )
+    await edge.serve(frontend)
+    socks = [
+        await asyncio.to_thread(dial, world.client, to) for to in (EDGE6, Address("10.71.0.1", 444))
+    ]
+    for sock in socks:
+        assert greeting(sock)
+    assert await turned_away(world.client)
+    for sock in socks:
+        sock.close()
+
+
 async def test_room_is_made_by_connections_that_end(world: Site, edge: Edge) -> None:
     await edge.serve(a_frontend(relay=RelayOptions(max_connections=1)))
     sock, _ = await connected(world)
