@@ -377,8 +377,7 @@ class _Rule:
             living = self._edge._limited.setdefault((name, key), [])
             living[:] = [c for c in living if c in self._edge._connections]
             living.append(connection)
-            over = len(living) > int(what[-1])
-            return over
+            return len(living) > int(what[-1])
         assert "limit rate over" in text, text
         self._edge._turns[f"{name} {key}"] += 1
         return self._edge._turns[f"{name} {key}"] > int(what[what.index("burst") + 1])
