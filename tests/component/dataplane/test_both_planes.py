@@ -335,12 +335,11 @@ async def test_connections_are_closed_where_nodes_that_leave_are_to_close(
     await edge.serve(frontend)
     sock, name = await connected(world)
     with sock:
+        after: tuple[Frontend, ...] = ()
         if how == "draining":
             after = (with_state(frontend, place_of(name), BackendState.DRAINING),)
         elif how == "removed":
             after = (without(frontend, place_of(name)),)
-        else:
-            after = ()
         other = a_frontend("other", edge_port=444, node_port=30081)
         applied = await edge.serve(*after, other)
         await edge.when_due(applied)
