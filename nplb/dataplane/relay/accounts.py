@@ -60,13 +60,18 @@ class Accounts:
     def take(
         self, name: RowName, key: FrontendKey | BackendKey, workers: Sequence[WorkerProcess]
     ) -> int:
-        """The row of a key of the plan, and if it was another key's, beginning at zero. Errors:
-        HostError when there are no rows left."""
+        """The row of a key of the plan, and if it was another key's, beginning at zero. To be
+        followed by `write_down` before a worker hears of it. Errors: HostError when there are
+        no rows left."""
         row, reused = self._rows.take(name)
         if reused:
             self._ledger.forget(row, self._read(workers))
         self._keys[row] = key
         return row
+
+    def write_down(self) -> None:
+        """Let the next control know which rows were taken."""
+        self._rows.write_down()
 
     def leave(self, name: RowName) -> None:
         """The key has left the plan."""

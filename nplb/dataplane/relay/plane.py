@@ -375,6 +375,7 @@ class RelayPlane:
         return [take(row_name(name, b.key), b.key, counting) for b in frontend.backends]
 
     def _tell(self, served: _Served, only: WorkerProcess | None = None) -> None:
+        self._accounts.write_down()
         frame = encode(frontend_message(served.frontend, served.row, served.backend_rows))
         served.sources = sources_name(served.frontend.relay)
         for worker in (only,) if only is not None else self._pool.everyone:

@@ -4,14 +4,15 @@ A key that leaves keeps its row for a while: its connections may live on, and wh
 back its counters go on from where they were. Rows are given to another key only when many
 are left behind, and never while a connection counts in them.
 
-Who has which row is also written down in a file in memory that outlives control: one line for
-each row handed out, the last one for a row being the one that counts.
+Who has which row is also written down in a file in memory that outlives control, a line for
+some rows that were handed out together; what is said last of a row is what counts.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
+from itertools import chain
 from typing import Generic, TypeVar
 
 from nplb.dataplane.relay.counters import MAX_ROWS
@@ -34,6 +35,7 @@ class Rows(Generic[K]):
         self._read_to = 0
         self._reused = 0
         self._next = 0
+        self._unwritten: list[tuple[int, K]] = []
         self._free: list[int] = []
         self._held: dict[K, int] = {}
         self._left: dict[K, int] = {}
@@ -59,8 +61,8 @@ class Rows(Generic[K]):
         return self._left.get(key, -1) if row is None else row
 
     def take(self, key: K) -> tuple[int, bool]:
-        """The key's row, and whether another key had it before. Errors: HostError when
-        there are no rows left."""
+        """The key's row, and whether another key had it before. To be followed by `write_down`
+        before anything counts in it. Errors: HostError when there are no rows left."""
         row = self._held.get(key)
         if row is not None:
             return row, False
@@ -72,7 +74,7 @@ class Rows(Generic[K]):
             row = heappop(self._free)
             self._held[key] = row
             self._reused += 1
-            self._write_down(key, row)
+            self._unwritten.append((row, key))
             return row, True
         if self._next >= MAX_ROWS:
             raise HostError(
@@ -81,7 +83,7 @@ class Rows(Generic[K]):
         row = self._next
         self._next += 1
         self._held[key] = row
-        self._write_down(key, row)
+        self._unwritten.append((row, key))
         return row, False
 
     def read_on(self) -> None:
@@ -93,8 +95,7 @@ class Rows(Generic[K]):
         whole = data[: data.rfind(b"\n") + 1]
         self._read_to += len(whole)
         owners = {row: key for key, row in (*self._left.items(), *self._held.items())}
-        for line in whole.splitlines():
-            row, name = json.loads(line)
+        for row, name in chain.from_iterable(map(json.loads, whole.splitlines())):
             key: K = tuple(name) if isinstance(name, list) else name  # type: ignore[assignment]
             if (before := owners.get(row)) is not None and before != key:
                 self._left.pop(before, None)
@@ -107,13 +108,12 @@ class Rows(Generic[K]):
         self._free = [row for row in range(self._next) if row not in given]
 
     def rewrite(self) -> int | None:
-        """A new file with one line for each row, when the one before has become long; the caller
-        owns it and gives it back with `use`. None as long as there is no need."""
+        """A new file with each row once, when the one before has become long; the caller owns it
+        and gives it back with `use`. None as long as there is no need."""
         if self._fd < 0 or self._reused < REUSED_LINES:
             return None
         fd = os.memfd_create("nplb-rows", os.MFD_CLOEXEC)
-        lines = [_line(key, row) for key, row in (*self._left.items(), *self._held.items())]
-        data = b"".join(lines)
+        data = _line([(row, key) for key, row in (*self._left.items(), *self._held.items())])
         while data:
             data = data[os.write(fd, data) :]
         return fd
@@ -123,12 +123,15 @@ class Rows(Generic[K]):
         self._fd = fd
         self._read_to = os.fstat(fd).st_size if fd >= 0 else 0
         self._reused = 0
+        self._unwritten.clear()
 
-    def _write_down(self, key: K, row: int) -> None:
-        if self._fd >= 0:
-            line = _line(key, row)
+    def write_down(self) -> None:
+        """Write into the file which rows were taken since the last time."""
+        if self._unwritten and self._fd >= 0:
+            line = _line(self._unwritten)
             os.pwrite(self._fd, line, self._read_to)
             self._read_to += len(line)
+        self._unwritten.clear()
 
     def leave(self, key: K) -> None:
         """The key has left the plan."""
@@ -150,5 +153,5 @@ class Rows(Generic[K]):
                 surplus -= 1
 
 
-def _line(key: int | str | tuple[str | int, ...], row: int) -> bytes:
-    return json.dumps([row, key], separators=(",", ":")).encode() + b"\n"
+def _line(rows: Sequence[tuple[int, int | str | tuple[str | int, ...]]]) -> bytes:
+    return json.dumps(rows, separators=(",", ":")).encode() + b"\n"

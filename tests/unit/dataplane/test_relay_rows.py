@@ -1,5 +1,6 @@
 """Rows of counters, and the sums of workers that live and have lived."""
 
+import os
 from array import array
 
 import pytest
@@ -47,6 +48,30 @@ def test_rows_are_reused_only_when_many_have_left_and_nothing_counts_in_them() -
     assert rows.take(11) == (2, True)
     assert rows.take(12) == (3, True)
     assert rows.take(13) == (6, False)
+
+
+def test_the_file_tells_the_next_one_who_has_which_row() -> None:
+    fd = os.memfd_create("rows")
+    try:
+        rows: Rows[str | tuple[str, int]] = Rows(keep=0, fd=fd)
+        for key in ("web", ("web", 1), ("web", 2)):
+            rows.take(key)
+        rows.write_down()
+        rows.leave(("web", 1))
+        rows.recycle(lambda row: True)
+        assert rows.take("api") == (1, True)
+        rows.write_down()
+        rows.take("never written down, so nothing has counted in it")
+
+        heir: Rows[str | tuple[str, int]] = Rows(fd=fd)
+        heir.read_on()
+        assert heir.left == {"web": 0, ("web", 2): 2, "api": 1}
+        assert heir.take("new") == (3, False)
+        heir.write_down()
+        rows.read_on()
+        assert rows.row("new") == 3
+    finally:
+        os.close(fd)
 
 
 def test_what_a_dead_worker_counted_stays_and_its_connections_have_ended() -> None:
