@@ -29,14 +29,12 @@ def command(
 
     url = find_admin(admin, config)
     status = get_status(url)
-    pages = [
-        get_json(url, f"/api/v1/frontend?key={quote(key, safe='')}")
-        for key in _frontends(status, service)
-    ]
+    keys = _frontends(status, service)
+    name = find_service(status, split_port(service)[0])
+    told = get_json(url, f"/api/v1/explain/{quote(name)}")
+    pages = [page for page in told["frontends"] if page["key"]["text"] in keys]
     if node is not None:
         _keep_only(pages, node)
-    for page in pages:
-        _tell_signals(page, status)
     if output == "text":
         from nplb.cli.explainviews import page_text
 
@@ -87,20 +85,3 @@ def _keep_only(pages: list[dict[str, Any]], node: str) -> None:
         guess = did_you_mean(node, sorted(known))
         hint = f"did you mean {guess}?" if guess else f"there are {', '.join(sorted(known)[:10])}"
         raise NplbError(f"no node {node} may serve it: {hint}")
-
-
-def _tell_signals(page: dict[str, Any], status: dict[str, Any]) -> None:
-    """Give each node `signal_at`, when what its reason rests on was last seen, or None."""
-    cluster = page["key"]["service"]["cluster"]
-    snapshots = {one["cluster"]: one["last_snapshot_at"] for one in status["sources"]}
-    drained = {d["node"]: d["at"] for d in status["drains"] if d["cluster"] == cluster}
-    for one in (*page["backends"], *page["left_out"]):
-        node = one["key"]["node"] if "key" in one else one["node"]
-        verdict = one.get("verdict") or {}
-        one["signal_at"] = {
-            "probe": verdict.get("probed_at"),
-            "node": snapshots.get(cluster),
-            "endpoints": snapshots.get(cluster),
-            "configuration": status["reload"]["at"],
-            "operator": drained.get(node),
-        }[one["explanation"]["signal"]]

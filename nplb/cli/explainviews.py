@@ -22,6 +22,8 @@ def page_text(page: Document) -> str:
         f"  {plain(page['explanation'])}",
     ]
     lines += [f"  {plain(error['detail'])}" for error in page["listen_errors"]]
+    if page["panic"]:
+        lines.append("  Panic: fewer of its nodes pass their probes than health.panic_below says.")
     for group in _groups(page):
         lines += ["", *_group_lines(group, page["now"])]
     if not total and not page["left_out"]:

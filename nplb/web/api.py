@@ -6,11 +6,13 @@ from functools import partial
 from aiohttp import web
 
 from nplb.model.decision import Decision, DecisionKind
+from nplb.model.keys import ServiceKey
 from nplb.model.status import Status
 from nplb.observe.history import SERIES, STEP_SECONDS, History
 from nplb.observe.journal import Journal
 from nplb.web.details import find_frontend, frontend_page, node_page, ports_page
 from nplb.web.errors import bad_request, error_response
+from nplb.web.explain import explain_page
 from nplb.web.openapi import openapi
 from nplb.web.pages import JSON_TYPE, Pages
 from nplb.web.render import JSON, render, render_status, to_bytes
@@ -45,6 +47,8 @@ class Api:
             web.get("/api/v1/decisions", self.decisions),
             web.get("/api/v1/frontend", self.frontend),
             web.get("/api/v1/node", self.node),
+            web.get("/api/v1/explain/{cluster}/{namespace}/{service}", self.explain),
+            web.get("/api/v1/explain/{cluster}/{namespace}/{service}/{node}", self.explain),
             web.get("/api/v1/ports", self.ports),
             web.get("/api/v1/history", self.history),
             web.get("/api/v1/events", self._stream.serve),
@@ -94,6 +98,17 @@ class Api:
             return _missing("node", f"{cluster}/{name}")
         return await self._json(request, lambda: page)
 
+    async def explain(self, request: web.Request) -> web.Response:
+        """Why each node of a Service, or one of them, is in or out."""
+        named = request.match_info
+        service = ServiceKey(named["cluster"], named["namespace"], named["service"])
+        node = named.get("node")
+        decisions = self._book().since(service=str(service), node=node or "", limit=RECENT)
+        page = explain_page(self._status(), service, node, decisions)
+        if page is None:
+            return _missing(*(("node", f"{node} of {service}") if node else ("service", service)))
+        return await self._json(request, lambda: page)
+
     async def ports(self, request: web.Request) -> web.Response:
         """The NodePort range of every cluster, with who has which number, and the edge's own."""
         status = self._status()
@@ -137,8 +152,8 @@ def _decisions(found: tuple[Decision, ...], *, first: int, last: int) -> JSON:
     return {"first": first, "last": last, "decisions": render(found)}
 
 
-def _missing(kind: str, name: str) -> web.Response:
-    return error_response(404, "NotFound", f"there is no {kind} {name!r} in the plan now")
+def _missing(kind: str, name: object) -> web.Response:
+    return error_response(404, "NotFound", f"there is no {kind} {str(name)!r} in the plan now")
 
 
 def _wanted(request: web.Request, name: str) -> str:

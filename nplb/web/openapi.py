@@ -18,7 +18,7 @@ from nplb.model.drain import ManualDrain
 from nplb.model.health import ProbeKind
 from nplb.model.keys import Address, BackendKey, FrontendKey, ServiceKey
 from nplb.model.ledger import EdgeLedgerView, LedgerView
-from nplb.model.plan import Backend, Frontend, LeftOut
+from nplb.model.plan import Backend, Frontend, LeftOut, Skipped
 from nplb.model.status import Status
 from nplb.model.verdict import Detection, ProbeRole, ProbeTarget
 from nplb.observe.history import SERIES
@@ -159,6 +159,39 @@ _ERROR: JSON = {"$ref": "#/components/schemas/Error"}
 _WORD: JSON = {"type": "string", "minLength": 1}
 
 
+def _explain_paths(schemas: _Schemas, page: JSON, wrong: JSON) -> JSON:
+    """Why nodes of a Service are in or out, of all of them or of one."""
+    skipped = _all_of(schemas.of(Skipped), {"explanation": {"type": "string"}})
+    answer = _answer(
+        "its frontends, each node with signal_at: when what its reason rests on was last seen",
+        _object(
+            {
+                "service": schemas.of(ServiceKey),
+                "node": {"type": ["string", "null"]},
+                "now": {"type": ["number", "null"]},
+                "frontends": {"type": "array", "items": page},
+                "skipped": {"type": "array", "items": skipped},
+            }
+        ),
+    )
+    service = [_in_path(name) for name in ("cluster", "namespace", "service")]
+    path = "/api/v1/explain/{cluster}/{namespace}/{service}"
+    told = "Why each node of a Service is in or out, and what would change it."
+    return {
+        path: _operation("explainService", told, {"200": answer} | wrong, service),
+        path + "/{node}": _operation(
+            "explainNode",
+            "Why one node of a Service is in or out, and what would change it.",
+            {"200": answer} | wrong,
+            [*service, _in_path("node")],
+        ),
+    }
+
+
+def _in_path(name: str) -> JSON:
+    return {"name": name, "in": "path", "required": True, "schema": _WORD}
+
+
 @cache
 def openapi() -> JSON:
     """The document."""
@@ -177,6 +210,17 @@ def openapi() -> JSON:
     decisions = {"type": "array", "items": decision}
     number = {"type": ["number", "null"]}
     series = {"type": "array", "items": number}
+    one_page = _all_of(
+        frontend,
+        shown
+        | {
+            "backends": {"type": "array", "items": one_backend},
+            "left_out": {"type": "array", "items": one_left_out},
+            "explanation": {"type": "string"},
+            "drained": {"type": "array", "items": {"type": "string"}},
+            "decisions": decisions,
+        },
+    )
     bad = {"400": _answer("a parameter is wrong", _ERROR)}
     missing = {"404": _answer("there is no such thing in the plan", _ERROR)}
     paths = {
@@ -226,17 +270,7 @@ def openapi() -> JSON:
             {
                 "200": _answer(
                     "the frontend",
-                    _all_of(
-                        frontend,
-                        shown
-                        | {
-                            "backends": {"type": "array", "items": one_backend},
-                            "left_out": {"type": "array", "items": one_left_out},
-                            "explanation": {"type": "string"},
-                            "drained": {"type": "array", "items": {"type": "string"}},
-                            "decisions": decisions,
-                        },
-                    ),
+                    one_page,
                 )
             }
             | bad
@@ -271,6 +305,7 @@ def openapi() -> JSON:
                 _query("name", "the node's name", _WORD, required=True),
             ],
         ),
+        **_explain_paths(schemas, one_page, bad | missing),
         "/api/v1/ports": _operation(
             "ports",
             "The NodePort range of every cluster, with who has which number, and the edge's own.",

@@ -59,6 +59,13 @@ def test_one_node_alone_and_as_json(url: str) -> None:
     assert backend["explanation"]["signal"] == "operator"
 
 
+def test_a_panic_is_said() -> None:
+    panicking = tuple(replace(one, panic=True) for one in STATE.plan.frontends)
+    plan = replace(STATE.plan, frontends=panicking)
+    with serving(replace(STATE, plan=plan)) as url:
+        assert "Panic: fewer of its nodes" in explain(url, "shop/web").output
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
