@@ -26,6 +26,7 @@ from nplb.model.settings import (
     ListenSettings,
     LogSettings,
     ManifestsSource,
+    PoolSettings,
     Settings,
     ShutdownSettings,
     WriteSettings,
@@ -89,6 +90,10 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
             addresses=tuple(edge.listen.addresses),
             port=edge.listen.port,
             load_balancer_port=edge.listen.load_balancer_port,
+        ),
+        pools=tuple(
+            PoolSettings(name=one.name, listen=tuple(one.listen), members=tuple(one.members))
+            for one in sections.pools.values()
         ),
         frontends=tuple(
             build_frontend(one, of_services, timeouts, options, kernel, health) for one in frontends

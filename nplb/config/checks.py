@@ -13,7 +13,7 @@ from nplb.config.sections import Report, Sections
 from nplb.config.values import show_duration
 from nplb.config.words import did_you_mean, listed, shown
 from nplb.model.health import ProbeKind
-from nplb.model.keys import Address
+from nplb.model.keys import POOL, Address
 from nplb.model.relay import SendProxy
 from nplb.model.settings import EdgePort
 
@@ -28,6 +28,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
         _check_files(index, cluster, warn, base)
         _check_writes(index, cluster, sections.edge, report, warn)
     _check_names(sections.clusters, report)
+    _check_pools(sections, report)
     _check_health(sections, report, warn)
     _check_frontends(sections, report, warn)
     _check_listens(sections, report)
@@ -102,6 +103,30 @@ def _check_names(clusters: dict[int, ClusterSection], report: Report) -> None:
         first.setdefault(cluster.name, index)
 
 
+def _check_pools(sections: Sections, report: Report) -> None:
+    """Members of clusters that there are, no Service in two pools, no two pools of one name."""
+    names = [cluster.name for cluster in sections.clusters.values()]
+    if sections.pools and POOL in names:
+        index = next(i for i, c in sections.clusters.items() if c.name == POOL)
+        what = f"{POOL} stands for pools in the names of frontends, call the cluster otherwise"
+        report(("clusters", index, "name"), what)
+    first: dict[object, int] = {}
+    for index, pool in sections.pools.items():
+        path = ("pools", index, "members")
+        for number, member in enumerate(pool.members):
+            if member.cluster is not None and member.cluster not in names and sections.whole:
+                hint = f"configured: {listed(names)}"
+                report((*path, number), f"there is no cluster {shown(member.cluster)}, {hint}")
+            key = (member.cluster, member.service, member.port)
+            if first.setdefault(key, index) != index:
+                other = spelled(("pools", first[key]))
+                report((*path, number), f"{other} has this service too, remove one")
+        own = (pool.name, pool.listen[0].port)
+        if first.setdefault(own, index) != index:
+            what = f"{spelled(('pools', first[own]))} has this name and port too, choose another"
+            report(("pools", index, "name"), what)
+
+
 def _check_health(sections: Sections, report: Report, warn: Report) -> None:
     general = sections.edge.health
     if general.timeout >= general.interval:
@@ -161,6 +186,9 @@ def _check_frontends(sections: Sections, report: Report, warn: Report) -> None:
             other = spelled(("frontends", first[frontend.service]))
             report(path, f"{other} is for this service too, merge the two entries")
         first.setdefault(frontend.service, index)
+        pools = [pool.name for pool in sections.pools.values()]
+        if wanted == POOL and frontend.service[1] in pools:
+            continue
         if wanted is not None and wanted not in names:
             if sections.whole:
                 guess = did_you_mean(wanted, names)
@@ -184,14 +212,16 @@ def _is_served(frontend: FrontendSection, sections: Sections) -> bool:
 def _check_listens(sections: Sections, report: Report) -> None:
     """The same address and port twice. A wildcard and a single address may share a port: the
     single address goes first."""
-    first: dict[Address, int] = {}
-    for index, frontend in sections.frontends.items():
-        for number, address in enumerate(frontend.listen or ()):
+    first: dict[Address, tuple[str, int]] = {}
+    entries = [("frontends", index, one.listen) for index, one in sections.frontends.items()]
+    entries += [("pools", index, one.listen) for index, one in sections.pools.items()]
+    for name, index, listen in entries:
+        for number, address in enumerate(listen or ()):
             if address in first:
-                other = spelled(("frontends", first[address]))
+                other = spelled(first[address])
                 what = f"{other} listens on {address} too, choose another address or port"
-                report(("frontends", index, "listen", number), what)
-            first.setdefault(address, index)
+                report((name, index, "listen", number), what)
+            first.setdefault(address, (name, index))
 
 
 def _check_admin(sections: Sections, report: Report, warn: Report) -> None:

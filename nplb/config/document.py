@@ -42,6 +42,7 @@ from nplb.config.fields import (
 )
 from nplb.config.health import HealthSection
 from nplb.config.keys import DAY, Section, duration, key, section
+from nplb.config.pools import PoolSection
 from nplb.config.words import did_you_mean, shown
 from nplb.model.settings import (
     AnonymousRead,
@@ -388,6 +389,9 @@ class DocumentSection(EdgeSection):
 
     clusters: Sequence[ClusterSection] = Field(
         min_length=1, description="The clusters to serve, at least one."
+    )
+    pools: Sequence[PoolSection] = Field(
+        default=(), description="Services that several clusters serve together."
     )
     frontends: Sequence[FrontendSection] = Field(
         default=(), description="What differs for single Services, or for single ports of them."

@@ -14,6 +14,7 @@ from nplb.config.connections import FrontendSection
 from nplb.config.document import ClusterSection, DocumentSection, EdgeSection
 from nplb.config.errors import spelled
 from nplb.config.keys import message_of, section_of
+from nplb.config.pools import PoolSection
 from nplb.config.values import kind_of
 from nplb.config.words import did_you_mean, shown
 
@@ -29,17 +30,22 @@ class Report(Protocol):
 
 S = TypeVar("S", bound=BaseModel)
 
-_LISTS: dict[str, type[BaseModel]] = {"clusters": ClusterSection, "frontends": FrontendSection}
+_LISTS: dict[str, type[BaseModel]] = {
+    "clusters": ClusterSection,
+    "frontends": FrontendSection,
+    "pools": PoolSection,
+}
 
 
 @dataclass(slots=True)
 class Sections:
-    """What could be read. `clusters` and `frontends` are keyed by their place in the list; one
-    that lacks a key it can't be without is not there, and then `whole` is false."""
+    """What could be read. `clusters`, `frontends` and `pools` are keyed by their place in the
+    list; one that lacks a key it can't be without is not there, and then `whole` is false."""
 
     edge: EdgeSection
     clusters: dict[int, ClusterSection] = field(default_factory=dict)
     frontends: dict[int, FrontendSection] = field(default_factory=dict)
+    pools: dict[int, PoolSection] = field(default_factory=dict)
     whole: bool = True
 
 
@@ -64,6 +70,8 @@ def read_sections(value: object, report: Report) -> Sections:
                 sections.clusters[index] = model
             elif isinstance(model, FrontendSection):
                 sections.frontends[index] = model
+            elif isinstance(model, PoolSection):
+                sections.pools[index] = model
             else:
                 sections.whole = False
     return sections

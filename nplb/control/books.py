@@ -11,7 +11,7 @@ from nplb.control.alarms import plan_findings
 from nplb.model.applied import Applied
 from nplb.model.cluster import Snapshot, SourceStatus
 from nplb.model.finding import Finding, FindingKind, Severity
-from nplb.model.keys import Address, FrontendKey
+from nplb.model.keys import POOL, Address, FrontendKey
 from nplb.model.ledger import EdgeLedgerView, EdgePortView, HostPortView, LedgerView
 from nplb.model.plan import Plan
 from nplb.model.reasons import SkipReason
@@ -19,6 +19,7 @@ from nplb.model.refusal import PREFIX, Refusal
 from nplb.model.settings import ClusterSettings, EdgePort, Settings
 from nplb.observe.hostports import ephemeral_ports, host_listeners
 from nplb.plan.overrides import unused_overrides
+from nplb.plan.pools import names_member
 from nplb.policy.nodes import WEIGHT_ANNOTATION, node_weight
 
 # Looking through every process for a port's owner is dear where there are many.
@@ -58,6 +59,7 @@ class Books:
         found += plan_findings(plan, now)
         if all(cluster.name in snapshots for cluster in settings.clusters):
             found += _unused(settings, snapshots, now)
+            found += _missing_members(settings, snapshots, now)
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
         ephemeral = ephemeral_ports()
         overlap = ephemeral_finding(ephemeral, _listened(settings), now)
@@ -188,7 +190,10 @@ def _refused(refusal: Refusal, now: float) -> Finding:
 def _unused(settings: Settings, snapshots: Mapping[str, Snapshot], now: float) -> Iterator[Finding]:
     """Entries of `frontends` that no Service answers to."""
     services = chain.from_iterable(snapshot.services for snapshot in snapshots.values())
+    pools = {pool.name for pool in settings.pools}
     for override in unused_overrides(settings.frontends, services):
+        if override.cluster == POOL and override.service in pools:
+            continue
         cluster = f"{override.cluster}/" if override.cluster else ""
         port = f":{override.port}" if override.port else ""
         name = f"{cluster}{override.service}{port}"
@@ -202,6 +207,34 @@ def _unused(settings: Settings, snapshots: Mapping[str, Snapshot], now: float) -
             "a Service",
             since=now,
         )
+
+
+def _missing_members(
+    settings: Settings, snapshots: Mapping[str, Snapshot], now: float
+) -> Iterator[Finding]:
+    """Members of pools that no Service answers to."""
+    for pool in settings.pools:
+        wanted = {member.service for member in pool.members}
+        known = [
+            service
+            for snapshot in snapshots.values()
+            for service in snapshot.services
+            if service.uses_node_ports and service.key.short in wanted
+        ]
+        for member in pool.members:
+            if any(names_member(member, s, port) for s in known for port in s.ports):
+                continue
+            cluster = f"{member.cluster}/" if member.cluster else ""
+            name = f"{cluster}{member.service}{f':{member.port}' if member.port else ''}"
+            yield Finding(
+                kind=FindingKind.POOL_MEMBER_MISSING,
+                severity=Severity.WARNING,
+                cluster=member.cluster or "",
+                subject=f"{pool.name} {name}",
+                text=f"pool {pool.name}: {name} is no port of a NodePort or LoadBalancer Service",
+                remedy="check the spelling, or create the Service; the other members serve",
+                since=now,
+            )
 
 
 def _wanted(plan: Plan) -> dict[Address, FrontendKey]:

@@ -40,6 +40,7 @@ class FindingKind(StrEnum):
     PROBE_BUDGET = "probe_budget"
     # what the configuration asks for
     OVERRIDE_UNUSED = "override_unused"
+    POOL_MEMBER_MISSING = "pool_member_missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,10 @@ class Protocol(StrEnum):
     SCTP = "SCTP"
 
 
+POOL = "pool"
+"""What stands in a key in place of a cluster where a frontend has backends of several."""
+
+
 class ServiceKey(NamedTuple):
     """One Service of one cluster. Prints as `cluster/namespace/name`."""
 

@@ -77,6 +77,15 @@ class Frontend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """A Service's port that is served as a part of a pool: what its frontend would be (it listens
+    nowhere), and the pool's."""
+
+    frontend: Frontend
+    pool: FrontendKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
     """A Service's port that has no frontend, and why."""
 
@@ -92,7 +101,8 @@ class Plan:
     `generation` grows by one whenever the content changes. `probes` is the one arrow back:
     what the prober is to probe; `detection` says how soon that finds a fault. `ready_ignored`
     names the clusters where so many nodes are NotReady that Ready counts for nothing.
-    `refusals` are annotations that are not honoured.
+    `refusals` are annotations that are not honoured, `pooled` the parts of frontends that have
+    backends of several clusters.
     """
 
     generation: int = 0
@@ -100,5 +110,6 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     probes: tuple[ProbeTarget, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    pooled: tuple[Pooled, ...] = ()
     detection: Detection = Detection()
     ready_ignored: tuple[str, ...] = ()

@@ -142,6 +142,27 @@ class FrontendSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMember:
+    """One Service's port in a pool: `service` is `namespace/name`, of one cluster or (None) of
+    every one that has it; `port` None means its only port. `weight` is its share of the pool's
+    clients, relative to the other members."""
+
+    service: str
+    cluster: str | None = None
+    port: str | None = None
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """Services of several clusters behind one frontend. `name` is `namespace/name`."""
+
+    name: str
+    listen: tuple[Address, ...]
+    members: tuple[PoolMember, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnnotationSettings:
     """Which annotations of Services are honoured, by name without `nplb.io/` (a group such as
     `timeouts` allows all of its names), and the edge's ports that they may ask for, as ranges."""
@@ -209,6 +230,7 @@ class Settings:
     listen: ListenSettings = ListenSettings()
     frontends: tuple[FrontendSettings, ...] = ()
     annotations: AnnotationSettings = AnnotationSettings()
+    pools: tuple[PoolSettings, ...] = ()
     balance: Balance = Balance.LEAST_CONNECTIONS
     timeouts: Timeouts = Timeouts()
     connect_attempts: int = 3

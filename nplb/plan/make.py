@@ -7,13 +7,14 @@ from nplb.model.annotations import Wishes
 from nplb.model.cluster import Snapshot
 from nplb.model.drain import ManualDrain
 from nplb.model.keys import Address
-from nplb.model.plan import Frontend, Plan, Skipped
+from nplb.model.plan import Frontend, Plan, Pooled, Skipped
 from nplb.model.reasons import SkipReason
 from nplb.model.refusal import Refusal
 from nplb.model.settings import Settings
 from nplb.model.verdict import Verdict
 from nplb.plan.candidates import Candidate, find_candidates
 from nplb.plan.frontend import Probed, make_frontend
+from nplb.plan.pools import gather_pools, make_pool
 from nplb.plan.ports import assign_ports
 from nplb.plan.probes import plan_probes
 from nplb.plan.quota import within_quota
@@ -50,20 +51,18 @@ def make_plan(
             candidates += found
             skipped += left
 
-    candidates, over = within_quota(candidates, settings.frontends_per_namespace, before)
-    skipped += over
-    ports = assign_ports(settings, candidates, before)
+    pools = gather_pools(settings, candidates)
+    served, over = within_quota(pools.candidates, settings.frontends_per_namespace, before)
+    skipped += (*pools.skipped, *over)
+    ports = assign_ports(settings, served, before)
+    pooled: list[Pooled] = []
+    parts = {part.frontend.key: part.frontend for part in previous.pooled}
     frontends: list[Frontend] = []
     probed: list[Probed] = []
     views: dict[str, ClusterView] = {}
     known: dict[str, NodeEvidence] = {}
-    for candidate in sorted(ports.candidates, key=lambda c: c.key):
-        lost = ports.lost.get(candidate.key)
-        if lost is not None:
-            skipped.append(
-                Skipped(key=candidate.key, reason=SkipReason.EDGE_PORT_TAKEN, detail=lost)
-            )
-            continue
+
+    def make(candidate: Candidate, earlier: Frontend | None) -> Frontend:
         cluster = candidate.cluster
         view = views.get(cluster.name)
         if view is None:
@@ -76,16 +75,25 @@ def make_plan(
             )
             known[cluster.name] = judge_nodes(verdicts.values(), _empty_ports(view, candidates))
         frontend, probes = make_frontend(
-            settings,
-            candidate,
-            view,
-            verdicts,
-            before.get(candidate.key),
-            now,
-            evidence=known[cluster.name],
+            settings, candidate, view, verdicts, earlier, now, evidence=known[cluster.name]
         )
-        frontends.append(frontend)
         probed.append(probes)
+        return frontend
+
+    for candidate in sorted(ports.candidates, key=lambda c: c.key):
+        lost = ports.lost.get(candidate.key)
+        if lost is not None:
+            skipped.append(
+                Skipped(key=candidate.key, reason=SkipReason.EDGE_PORT_TAKEN, detail=lost)
+            )
+            continue
+        members = pools.members.get(candidate.key)
+        if members is None:
+            frontends.append(make(candidate, before.get(candidate.key)))
+            continue
+        own = [(make(member, parts.get(member.key)), weight) for member, weight in members]
+        frontends.append(make_pool(settings, candidate, own, before.get(candidate.key)))
+        pooled += [Pooled(frontend=frontend, pool=candidate.key) for frontend, _ in own]
 
     targets, detection = plan_probes(probed, settings.sharing, previous.probes)
     plan = Plan(
@@ -95,6 +103,7 @@ def make_plan(
         probes=targets,
         detection=detection,
         ready_ignored=tuple(name for name in sorted(views) if not views[name].ready_counts),
+        pooled=tuple(sorted(pooled, key=lambda part: part.frontend.key)),
         refusals=_sorted((*wishes.refusals, *ports.refusals)),
     )
     if plan == previous:

@@ -59,7 +59,7 @@ def _of_ports(service: Service, served: Served, now: float) -> Iterator[tuple[st
         name = f"port {port.port}/{port.protocol}"
         frontend = served.frontends.get(key)
         if frontend is not None:
-            for error in served.applied.listen_errors.get(key, ()):
+            for error in served.applied.listen_errors.get(frontend.key, ()):
                 reason = "EdgePortInUse" if error.in_use else "ListenFailed"
                 yield reason, f"{name} can't be served at {error.address}: {error.detail}"
             if _without_node(frontend, now):

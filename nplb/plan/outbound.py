@@ -36,8 +36,12 @@ class Served:
     @classmethod
     def of(cls, plan: Plan, applied: Applied) -> "Served":
         """Of one plan and what became of it."""
+        frontends = {frontend.key: frontend for frontend in plan.frontends}
+        for part in plan.pooled:
+            if part.pool in frontends:
+                frontends[part.frontend.key] = frontends[part.pool]
         return cls(
-            frontends={frontend.key: frontend for frontend in plan.frontends},
+            frontends=frontends,
             skipped={skipped.key: skipped for skipped in plan.skipped},
             applied=applied,
         )
@@ -96,7 +100,7 @@ def _ports(service: Service, served: Served) -> Iterator[IngressPort]:
             skipped = served.skipped.get(key)
             error = f"nplb.io/{skipped.reason}" if skipped is not None else "nplb.io/pending"
         elif not served.listens(frontend):
-            errors = served.applied.listen_errors[key]
+            errors = served.applied.listen_errors[frontend.key]
             error = "nplb.io/conflict" if any(e.in_use for e in errors) else "nplb.io/failed"
         elif all(address.port == port.port for address in frontend.listen):
             error = ""

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,9 @@ def _claim(second: int, third: int) -> socket.socket | None:
     return sock
 
 
-@pytest.fixture
-def networks() -> Iterator[Networks]:
-    """Networks that no other test on this machine uses."""
+@contextmanager
+def claim_networks() -> Iterator[Networks]:
+    """Networks that no other test on this machine uses, until the block ends."""
     dice = random.Random(os.urandom(8))
     for _ in range(1000):
         second, third = dice.randrange(16, 64), dice.randrange(256)
@@ -59,6 +60,13 @@ def networks() -> Iterator[Networks]:
                 )
             return
     raise RuntimeError("no free network for a lab in 127.16.0.0 to 127.63.255.0")
+
+
+@pytest.fixture
+def networks() -> Iterator[Networks]:
+    """Networks that no other test on this machine uses."""
+    with claim_networks() as claimed:
+        yield claimed
 
 
 def make_lab(networks: Networks, **options: Any) -> "Lab":
