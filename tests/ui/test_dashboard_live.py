@@ -112,7 +112,7 @@ async def test_a_node_that_dies_shows_on_every_page(edge: Edge, lab: Lab, browse
     await overview.until(f"{MAIN}.includes('Nothing works on node node-2')")
     await matrix.until(f"{MAIN}.includes('2 of 2') || {MAIN}.includes('2 frontends')")
     await web.until(f"{MAIN}.includes('2 active of 3')")
-    await timeline.until(f"{MAIN}.includes('backend down')")
+    await timeline.until(f"{MAIN}.includes('Backend down')")
     lab.faults.clear("node/node-2")
     await overview.until(f"{MAIN}.includes('All is well')")
     await matrix.until(f"{MAIN}.includes('0 of 2')")

@@ -26,14 +26,25 @@ export function fill(element, ...children) {
   return element;
 }
 
-// Replace the children only if what they are made of has changed: keeps focus and selection.
+// Replace the children only if what they are made of has changed: keeps focus and selection, and
+// what was opened.
 export function refill(element, made_of, build) {
   const mark = JSON.stringify(made_of);
   if (element.madeOf === mark) return;
   element.madeOf = mark;
   const focused = element.contains(document.activeElement) ? document.activeElement : null;
-  const [name, value] = ["data-node", "href"].map((one) => [one, focused?.getAttribute(one)]).find(([, found]) => found) ?? [];
+  const [name, value] =
+    ["data-node", "data-fold", "href"]
+      .map((one) => [one, focused?.getAttribute(one)])
+      .find(([, found]) => found) ?? [];
+  const open = [...element.querySelectorAll("[data-fold][aria-expanded=true]")].map(
+    (one) => one.dataset.fold,
+  );
   fill(element, build());
+  for (const fold of open) {
+    const button = element.querySelector(`[data-fold="${CSS.escape(fold)}"]`);
+    if (button?.getAttribute("aria-expanded") === "false") button.click();
+  }
   // A link or button that was built anew is focused anew.
   if (name) element.querySelector(`[${name}="${CSS.escape(value)}"]`)?.focus({ preventScroll: true });
 }
@@ -61,10 +72,15 @@ export function num(value) {
   return size >= 10 ? value.toFixed(1) : value.toFixed(size < 0.1 && size > 0 ? 2 : 1);
 }
 
+// "1 node", "3 nodes".
+export const many = (count, one, more = `${one}s`) => `${num(count)} ${count === 1 ? one : more}`;
+
 export function bytes(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return ["–", ""];
   for (const unit of ["B", "kB", "MB", "GB", "TB"]) {
-    if (Math.abs(value) < 999.5 || unit === "TB") return [value < 9.95 && unit !== "B" ? value.toFixed(1) : value.toFixed(0), unit];
+    if (Math.abs(value) < 999.5 || unit === "TB") {
+      return [value < 9.95 && unit !== "B" ? value.toFixed(1) : value.toFixed(0), unit];
+    }
     value /= 1000;
   }
   return ["–", ""];
@@ -81,24 +97,96 @@ export function duration(seconds) {
 }
 
 export const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
-export const day = (at) => new Date(at * 1000).toLocaleDateString([], { weekday: "long", year: "numeric", month: "long", day: "numeric" });
+export const minute = (at) =>
+  new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+export const day = (at) =>
+  new Date(at * 1000).toLocaleDateString([], {
+    weekday: "long",
+    year: "numeric",
+    month: "long",
+    day: "numeric",
+  });
 export const stamp = (at) => new Date(at * 1000).toLocaleString([], { hour12: false });
-export const words = (text) => text.replaceAll("_", " ");
+export const words = (text) => String(text ?? "").replaceAll("_", " ");
+export const sentence = (text) => words(text).replace(/^./, (letter) => letter.toUpperCase());
 
 // "4 min", with the moment itself on hover; `now` is the server's, so clocks may differ.
 export function since(at, now) {
   if (!at) return h("span", { class: "since" }, "–");
-  const stamped = new Date(at * 1000);
-  return h("time", { class: "since", datetime: stamped.toISOString(), title: stamp(at) }, `for ${duration(now - at)}`);
+  return h(
+    "time",
+    { class: "since", datetime: new Date(at * 1000).toISOString(), title: stamp(at) },
+    `for ${duration(now - at)}`,
+  );
 }
 
-export const tag = (state, text) => h("span", { class: "tag", "data-state": state }, words(text ?? state));
+// The moment at which something began: the time of day, with the day if that is another.
+export function began(at, now) {
+  return now - at < 20 * 3600
+    ? minute(at)
+    : new Date(at * 1000).toLocaleString([], {
+        month: "short",
+        day: "numeric",
+        hour: "2-digit",
+        minute: "2-digit",
+        hour12: false,
+      });
+}
+
+// How a state looks: good, warning, error or idle. A node without a pod of an
+// externalTrafficPolicy Local Service is down as meant, and so is one that was not probed yet;
+// words that this page does not know are told by their state alone.
+const AS_MEANT = new Set(["no_local_endpoint", "probing", "service_empty"]);
+export function tone(state, reason) {
+  if (state === "active" || state === "serving" || state === "live")
+    return /fail_open|panic/.test(reason ?? "") ? "warning" : "good";
+  if (state === "down") return AS_MEANT.has(reason) ? "idle" : "error";
+  if (["no_backend", "conflict", "failed", "stale"].includes(state)) return "error";
+  if (["draining", "pending", "connecting"].includes(state)) return "warning";
+  return "idle";
+}
+export const tag = (state, text, reason) =>
+  h("span", { class: "tag", "data-tone": tone(state, reason) }, words(text ?? state));
 
 export function panel(title, more, ...children) {
   return h("section", { class: "panel" }, h("header", null, h("h2", null, title), more), children);
 }
 
+// What a place says that has nothing to show.
+export const blank = (title, ...text) =>
+  h("div", { class: "blank" }, h("b", null, title), text.length ? h("p", null, text) : null);
+
 export const serviceLink = (key) => `#/service/${encodeURIComponent(key)}`;
-export const nodeLink = (cluster, node) => `#/node/${encodeURIComponent(cluster)}/${encodeURIComponent(node)}`;
+export const nodeLink = (cluster, node) =>
+  `#/node/${encodeURIComponent(cluster)}/${encodeURIComponent(node)}`;
+
+// A frontend's key without its cluster, where there is one cluster alone.
+export const short = (key, store) =>
+  (Object.keys(store.board.nodes).length > 1 ? key : key.replace(/^[^/]*\//, "")).replace(/\/TCP$/, "");
 
 export const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+// Words beside the pointer, or beside what the keyboard has chosen.
+export function tooltip() {
+  const element = h("div", { class: "tip", hidden: true });
+  document.body.append(element);
+  return {
+    element,
+    get shown() {
+      return !element.hidden;
+    },
+    hide() {
+      element.hidden = true;
+    },
+    show(children, x, y) {
+      if (children) fill(element, children);
+      element.hidden = false;
+      const bounds = element.getBoundingClientRect();
+      element.style.left = `${Math.max(8, Math.min(x + 16, window.innerWidth - bounds.width - 12))}px`;
+      element.style.top = `${y + 20 + bounds.height > window.innerHeight ? Math.max(8, y - bounds.height - 14) : y + 20}px`;
+    },
+    remove() {
+      element.remove();
+    },
+  };
+}

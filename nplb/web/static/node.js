@@ -1,74 +1,270 @@
 // Nodes: all of them with what works there, and one with its backend in every frontend.
 
-import { h, nodeLink, num, panel, refill, serviceLink, since, tag, words } from "./dom.js";
-import { cell, detailPage, probeText, why } from "./service.js";
-import { eventList } from "./timeline.js";
+import {
+  blank,
+  h,
+  nodeLink,
+  num,
+  panel,
+  refill,
+  serviceLink,
+  short,
+  since,
+  tag,
+  tone,
+  words,
+} from "./dom.js";
+import { cell, count, detailPage, fact, groups, held, probeText } from "./detail.js";
 import { drainButton } from "./drain.js";
+import { eventList } from "./events.js";
 
-const ORDER = { down: 0, left_out: 1, draining: 2, active: 3 };
-const SHOWN = 200;
+const SHOWN = 500;
+const BAR = [
+  ["good", "--cell-good"],
+  ["warning", "--cell-warn"],
+  ["error", "--cell-bad"],
+  ["idle", "--cell-idle"],
+];
+const COLUMNS = [
+  ["Frontend"],
+  ["Since", true],
+  ["Last probe", true],
+  ["Open", true],
+  ["Connections", true],
+  ["Failed connects", true],
+];
 
-export function nodes(store) {
-  const search = h("input", { type: "search", placeholder: "Filter nodes …  ( / )", "aria-label": "Filter nodes", oninput: () => update() });
-  const body = h("div"), count = h("span", { class: "count", role: "status" });
-  function update() {
-    const { nodes: columns, rows, legend } = store.board;
-    const found = [];
-    for (const [cluster, names] of Object.entries(columns)) {
-      const counts = names.map(() => ({ active: 0, draining: 0, down: 0, left_out: 0, reasons: {} }));
-      for (const row of rows) {
-        if (row.cluster !== cluster) continue;
-        for (let n = 0; n < names.length; n += 1) {
-          const pair = legend[row.cells[n]];
-          if (!pair) continue;
-          counts[n][pair[0]] += 1;
-          if (pair[0] !== "active") counts[n].reasons[pair[1]] = (counts[n].reasons[pair[1]] ?? 0) + 1;
+// Every node: how many backends look how, and for which reasons those that are not well.
+function counted({ nodes: columns, rows, legend }) {
+  const found = [];
+  for (const [cluster, names] of Object.entries(columns)) {
+    const counts = names.map(() => ({ good: 0, warning: 0, error: 0, idle: 0, reasons: {} }));
+    const tones = Object.fromEntries(Object.entries(legend).map(([letter, pair]) => [letter, tone(...pair)]));
+    for (const row of rows) {
+      if (row.cluster !== cluster) continue;
+      for (let n = 0; n < names.length; n += 1) {
+        const of = tones[row.cells[n]];
+        if (!of) continue;
+        counts[n][of] += 1;
+        if (of !== "good") {
+          const reason = legend[row.cells[n]][1];
+          counts[n].reasons[reason] = (counts[n].reasons[reason] ?? 0) + 1;
         }
       }
-      names.forEach((name, n) => found.push({ cluster, name, ...counts[n] }));
     }
-    const text = search.value.trim().toLowerCase();
-    const shown = found.filter((one) => !text || one.name.toLowerCase().includes(text)).sort((a, b) => b.down - a.down || b.draining - a.draining);
-    count.textContent = `${shown.length === found.length ? found.length : `${shown.length} of ${found.length}`} ${found.length === 1 ? "node" : "nodes"}`;
-    refill(body, shown, () => shown.length ? h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Nodes" }, h("table", null,
-      h("thead", null, h("tr", null, h("th", null, "Node"), h("th", null, "Backends"), h("th", { class: "n" }, "Active"), h("th", { class: "n" }, "Draining"), h("th", { class: "n" }, "Down"), h("th", null, "Why"))),
-      h("tbody", null, shown.slice(0, 500).map((one) => h("tr", null,
-        h("td", null, h("a", { href: nodeLink(one.cluster, one.name) }, one.name), h("div", { class: "sub" }, one.cluster)),
-        h("td", { style: { minWidth: "120px", width: "30%", verticalAlign: "middle" } }, h("div", { class: "meter", style: { marginTop: 0 } }, [["active", "--cell-good"], ["draining", "--cell-warn"], ["down", "--cell-bad"], ["left_out", "--idle"]].map(([state, color]) => one[state] ? h("i", { style: { flex: one[state], background: `var(${color})` } }) : null))),
-        h("td", { class: "n" }, num(one.active)), h("td", { class: "n" }, num(one.draining)), h("td", { class: "n" }, num(one.down)),
-        h("td", null, Object.entries(one.reasons).sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${words(reason)} ${n}`).join(", "))))))) : h("p", { class: "hint" }, found.length ? "No node matches." : "No node is known yet."));
+    names.forEach((name, n) => found.push({ cluster, name, ...counts[n] }));
   }
-  return { element: h("div", { class: "flow" }, h("div", { class: "title" }, h("h1", null, "Nodes"), count), h("div", { class: "filters" }, search), h("section", { class: "panel" }, body)), update };
+  return found;
+}
+
+const looks = (one) =>
+  one.error
+    ? one.good
+      ? ["draining", "partly down"]
+      : ["down", "down"]
+    : one.warning
+      ? ["draining", "draining"]
+      : one.good
+        ? ["active", "well"]
+        : ["left_out", "not used"];
+
+function table(store, shown) {
+  const several = Object.keys(store.board.nodes).length > 1;
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": "Nodes" },
+    h(
+      "table",
+      { class: "stack" },
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          h("th", null, "Node"),
+          h("th", null, "State"),
+          h("th", null, "Backends"),
+          [["Active"], ["Draining"], ["Down"], ["Not used"]].map(([text]) => h("th", { class: "n" }, text)),
+          h("th", null, "Why"),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        shown.slice(0, SHOWN).map((one) =>
+          h(
+            "tr",
+            null,
+            h(
+              "td",
+              null,
+              h("a", { href: nodeLink(one.cluster, one.name) }, one.name),
+              several ? h("span", { class: "sub" }, ` ${one.cluster}`) : null,
+            ),
+            h("td", null, tag(...looks(one))),
+            h(
+              "td",
+              { class: "fill" },
+              h(
+                "div",
+                { class: "meter" },
+                BAR.map(([of, color]) =>
+                  one[of] ? h("i", { style: { flex: one[of], background: `var(${color})` } }) : null,
+                ),
+              ),
+            ),
+            BAR.map(([of], n) =>
+              cell(["active", "draining", "down", "not used"][n], num(one[of]), n > 0 && !one[of]),
+            ),
+            h(
+              "td",
+              { class: "sub" },
+              Object.entries(one.reasons)
+                .sort((a, b) => b[1] - a[1])
+                .map(([reason, n]) => `${words(reason)} ${n}`)
+                .join(", "),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
+export function nodes(store, args, query) {
+  const search = h("input", {
+    type: "search",
+    placeholder: "Node or reason …  ( / )",
+    "aria-label": "Filter nodes",
+    value: query.get("q") ?? "",
+    oninput: () => update(),
+  });
+  const trouble = h("input", { type: "checkbox", checked: query.has("trouble"), onchange: () => update() });
+  const body = h("div"),
+    total = h("span", { class: "count", role: "status" });
+  function update() {
+    const found = counted(store.board);
+    const text = search.value.trim().toLowerCase();
+    const matches = (one) =>
+      !text ||
+      `${one.name} ${one.cluster} ${words(Object.keys(one.reasons).join(" "))} ${Object.keys(one.reasons).join(" ")}`
+        .toLowerCase()
+        .includes(text);
+    const shown = found
+      .filter((one) => matches(one) && (!trouble.checked || one.error || one.warning))
+      .sort((a, b) => b.error - a.error || b.warning - a.warning);
+    total.textContent = `${shown.length === found.length ? found.length : `${shown.length} of ${found.length}`} ${found.length === 1 ? "node" : "nodes"}`;
+    refill(body, shown, () =>
+      shown.length
+        ? table(store, shown)
+        : found.length
+          ? blank("No node matches")
+          : blank("No node is known yet", "Nodes appear with the first service."),
+    );
+  }
+  return {
+    element: h(
+      "div",
+      { class: "flow" },
+      h("div", { class: "title" }, h("h1", null, "Nodes"), total),
+      h("div", { class: "filters" }, search, h("label", { class: "toggle" }, trouble, "Trouble only")),
+      h("section", { class: "panel" }, body),
+    ),
+    update,
+  };
+}
+
+function line(one, page, store) {
+  return [
+    h(
+      "td",
+      null,
+      h("a", { href: serviceLink(one.frontend) }, short(one.frontend, store)),
+      one.detail ? h("div", { class: "sub" }, one.detail) : null,
+    ),
+    cell("since", held(one, page.now)),
+    cell("last probe", one.verdict === undefined ? "–" : probeText(one, page.now)),
+    cell("open", count(one.traffic?.active)),
+    cell("connections", count(one.traffic?.connections)),
+    cell("failed connects", count(one.traffic?.connect_failures)),
+  ];
 }
 
 export function node(store, args) {
   const [cluster, name] = args;
-  return detailPage(store, `api/v1/node?cluster=${encodeURIComponent(cluster ?? "")}&name=${encodeURIComponent(name ?? "")}`, (element) => {
-    const head = h("div", { class: "title" }), facts = h("dl", { class: "facts" }), table = h("div"), events = h("div");
-    element.replaceChildren(head, h("section", { class: "panel" }, facts), panel("Its backend in every frontend", null, table), panel("Its last decisions", null, events));
-    return {
-      update(page) {
-        const states = { active: 0, draining: 0, down: 0, left_out: 0 };
-        let open = 0, failures = 0;
-        for (const one of page.backends) { states[one.state] += 1; open += one.traffic?.active ?? 0; failures += one.traffic?.connect_failures ?? 0; }
-        const worst = states.down ? (states.active ? ["draining", `${states.down} of ${page.backends.length} backends down`] : ["down", "nothing works here"]) : states.draining ? ["draining", "drains"] : ["active", "all well"];
-        const by = page.drain;
-        refill(head, [worst, by], () => [h("h1", null, h("span", { class: "crumb" }, `${cluster} / `), name), tag(...worst),
-          by ? h("span", { class: "count" }, `drained by hand${by.who ? ` by ${by.who}` : ""}${by.why ? `: ${by.why}` : ""} `, since(by.at, page.now)) : null, drainButton(cluster, name, Boolean(by))]);
-        const fact = (label, value) => h("div", null, h("dt", null, label), h("dd", null, value));
-        refill(facts, [states, open, failures], () => [fact("Backends", page.backends.length), fact("Active", states.active), fact("Draining", states.draining), fact("Down", states.down), fact("Connections open", num(open)), fact("Failed connects", num(failures)), fact("Addresses", [...new Set(page.backends.map((one) => one.key?.address.ip).filter(Boolean))].join(", ") || "–")]);
-        const all = [...page.backends].sort((a, b) => ORDER[a.state] - ORDER[b.state] || a.frontend.localeCompare(b.frontend));
-        let last = "";
-        refill(table, [page.backends, Math.floor(page.now / 2)], () => [h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Backends" }, h("table", { class: "stack" },
-          h("thead", null, h("tr", null, ["Frontend", "State", "Why"].map((text) => h("th", null, text)), ["Since", "Last probe", "Open"].map((text) => h("th", { class: "n" }, text)))),
-          h("tbody", null, all.slice(0, SHOWN).map((one) => {
-            const same = last === `${one.state}${one.reason}`;
-            last = `${one.state}${one.reason}`;
-            return h("tr", null, h("td", null, h("a", { href: serviceLink(one.frontend) }, one.frontend)), h("td", null, tag(one.state)), h("td", { class: "wide" }, h("div", null, words(one.reason)), same ? null : why(one)),
-              cell("since", one.since ? since(one.since, page.now) : "–"), cell("last probe", one.verdict === undefined ? "–" : probeText(one, page.now)), cell("open", num(one.traffic?.active)));
-          })))), all.length > SHOWN ? h("p", { class: "hint" }, `and ${all.length - SHOWN} more.`) : null]);
-        refill(events, page.decisions.at(-1)?.sequence ?? 0, () => eventList(page.decisions.slice(-20).reverse(), "Nothing was decided about it yet."));
-      },
-    };
-  });
+  // What this node's column says: whether anything of it has changed.
+  const column = ({ board }) => {
+    const at = board.nodes[cluster]?.indexOf(name) ?? -1;
+    return at < 0
+      ? ""
+      : board.rows.map((row) => (row.cluster === cluster ? row.cells[at] : "")).join("") +
+          board.overview.drains.length;
+  };
+  return detailPage(
+    store,
+    `api/v1/node?cluster=${encodeURIComponent(cluster ?? "")}&name=${encodeURIComponent(name ?? "")}`,
+    column,
+    (element) => {
+      const head = h("div", { class: "title" }),
+        list = h("dl", { class: "facts" }),
+        body = h("div"),
+        events = h("div");
+      element.replaceChildren(
+        head,
+        h("section", { class: "panel" }, list),
+        panel("Its backend in every frontend", null, body),
+        panel(
+          "Its last decisions",
+          h("a", { class: "more", href: `#/timeline?q=${encodeURIComponent(name)}` }, "Timeline"),
+          events,
+        ),
+      );
+      return {
+        update(page) {
+          const states = { good: 0, warning: 0, error: 0, idle: 0 };
+          let open = 0,
+            failures = 0;
+          for (const one of page.backends) {
+            states[tone(one.state, one.reason)] += 1;
+            open += one.traffic?.active ?? 0;
+            failures += one.traffic?.connect_failures ?? 0;
+          }
+          const by = page.drain;
+          refill(head, [states, by], () => [
+            h("h1", null, h("span", { class: "crumb" }, `${cluster} / `), name),
+            tag(...looks(states)),
+            by
+              ? h(
+                  "span",
+                  { class: "count" },
+                  `drained by hand${by.who ? ` by ${by.who}` : ""}${by.why ? `: ${by.why}` : ""} `,
+                  since(by.at, page.now),
+                )
+              : null,
+            drainButton(cluster, name, Boolean(by)),
+          ]);
+          refill(list, [states, open, failures], () => [
+            fact(
+              "Addresses",
+              [...new Set(page.backends.map((one) => one.key?.address.ip).filter(Boolean))].join(", ") || "–",
+            ),
+            fact("Backends", num(page.backends.length)),
+            fact("Active", num(states.good)),
+            states.warning ? fact("Draining", num(states.warning)) : null,
+            states.error ? fact("Down", num(states.error)) : null,
+            states.idle ? fact("Not used", num(states.idle)) : null,
+            fact("Connections", `${num(open)} open`),
+            fact("Failed connects", num(failures)),
+          ]);
+          refill(body, [page.backends, Math.floor(page.now / 2)], () =>
+            groups(page.backends, "frontend", COLUMNS, (one) => line(one, page, store)),
+          );
+          refill(events, page.decisions.at(-1)?.sequence ?? 0, () =>
+            eventList([...page.decisions].reverse(), "Nothing was decided about it yet."),
+          );
+        },
+      };
+    },
+  );
 }

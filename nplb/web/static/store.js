@@ -4,13 +4,15 @@
 import { ask, request } from "./session.js";
 
 const STALE_MS = 4000;
-const KEPT = 3000;
+const KEPT = 3000; // without those that somebody asked for
 
 export class Store extends EventTarget {
   board = null;
   decisions = [];
   state = "connecting";
   seenAt = 0;
+  hasOlder = false;
+  #asking = false;
   #source = null;
   #retry = null;
 
@@ -24,18 +26,25 @@ export class Store extends EventTarget {
   }
 
   // Connect anew, with whatever token there is now.
-  reconnect() { this.#connect(); }
+  reconnect() {
+    this.#connect();
+  }
 
   async #connect() {
     clearTimeout(this.#retry);
     this.#retry = null;
     this.#source?.abort();
-    const source = this.#source = new AbortController();
+    const source = (this.#source = new AbortController());
     try {
       const answer = await request("api/v1/events", { signal: source.signal, accept: "text/event-stream" });
-      if (answer.status === 401) { this.#to("locked"); return; }
+      if (answer.status === 401) {
+        this.#to("locked");
+        return;
+      }
       if (answer.ok) await this.#listen(answer.body.getReader());
-    } catch { /* nplb is away, or has ended the stream */ }
+    } catch {
+      /* nplb is away, or has ended the stream */
+    }
     if (source === this.#source) this.#later();
   }
 
@@ -46,7 +55,10 @@ export class Store extends EventTarget {
       const { value, done } = await reader.read();
       if (done) return;
       const text = decoder.decode(value, { stream: true });
-      if (!text.includes("\n\n") && !text.startsWith("\n")) { parts.push(text); continue; }
+      if (!text.includes("\n\n") && !text.startsWith("\n")) {
+        parts.push(text);
+        continue;
+      }
       const events = (parts.join("") + text).split("\n\n");
       parts = [events.pop()];
       for (const event of events) this.#take(event);
@@ -91,7 +103,14 @@ export class Store extends EventTarget {
     const known = this.decisions.at(-1)?.sequence ?? 0;
     const found = news.decisions.filter((one) => one.sequence > known);
     if (!found.length) return;
-    this.decisions = [...this.decisions, ...found].slice(-KEPT);
+    // Of very many at once the stream brings the newest: the others are asked for.
+    if (known && found[0].sequence > known + 1) {
+      this.#catchUp();
+      return;
+    }
+    const kept = Math.max(KEPT, this.decisions.length);
+    if (this.decisions.length + found.length > kept) this.hasOlder = true;
+    this.decisions = [...this.decisions, ...found].slice(-kept);
     this.dispatchEvent(new Event("decisions"));
   }
 
@@ -103,9 +122,27 @@ export class Store extends EventTarget {
       // What the stream brought while the answer was on its way is newer than the answer.
       const newer = this.decisions.filter((one) => one.sequence > last);
       this.decisions = [...found, ...newer].slice(-KEPT);
+      this.hasOlder = found.length > 0 && found[0].sequence > page.first;
       this.dispatchEvent(new Event("decisions"));
     } catch {
       // The stream says that the server is away; it comes again with the next full board.
+    }
+  }
+
+  // Ask for decisions older than those that are here.
+  async older() {
+    const first = this.decisions[0]?.sequence ?? 0;
+    if (this.#asking || !this.hasOlder || first < 2) return;
+    this.#asking = true;
+    try {
+      const page = await ask(`api/v1/decisions?limit=1000&before=${first}`);
+      if (this.decisions[0]?.sequence === first) this.decisions = [...page.decisions, ...this.decisions];
+      this.hasOlder = page.decisions.length > 0 && page.decisions[0].sequence > page.first;
+      this.dispatchEvent(new Event("decisions"));
+    } catch {
+      // The state of the connection is shown; the button is still there.
+    } finally {
+      this.#asking = false;
     }
   }
 
