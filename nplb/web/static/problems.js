@@ -79,14 +79,6 @@ function itself(o, say) {
         remedy: source.error,
       });
     }
-    const warnings = source.warnings ?? [];
-    if (warnings.length) {
-      say(
-        "info",
-        `Cluster ${source.cluster}: ${many(warnings.length, "object is", "objects are")} left out`,
-        { remedy: listed(warnings) },
-      );
-    }
   }
   for (const worker of o.workers) {
     if (!worker.alive)
