@@ -18,8 +18,15 @@ from nplb.web.render import JSON, render
 MAX_LISTED = 200
 """Frontends that are named one by one."""
 
-# A node is not to blame for these: the Service has no endpoint, or none here.
-_AS_MEANT = frozenset({BackendReason.SERVICE_EMPTY, BackendReason.NO_LOCAL_ENDPOINT})
+# A node is not to blame for these: the Service has no endpoint here, or none at all.
+_NONE_HERE = frozenset(
+    {
+        BackendReason.NO_LOCAL_ENDPOINT,
+        BackendReason.LOCAL_SILENT,
+        BackendReason.HEALTH_CHECK_PORT,
+    }
+)
+_AS_MEANT = _NONE_HERE | {BackendReason.SERVICE_EMPTY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +122,7 @@ def _troubles(status: Status, glances: Mapping[FrontendKey, Glance]) -> JSON:
             continue
         for backend in glance.down:
             place = (key.service.cluster, backend.key.node)
-            if backend.reason is not BackendReason.NO_LOCAL_ENDPOINT and place not in fallen:
+            if backend.reason not in _NONE_HERE and place not in fallen:
                 others[backend.reason.value] += 1
                 began.append(backend.since)
     errors = status.applied.listen_errors if status.applied is not None else {}

@@ -136,10 +136,16 @@ export function began(at, now) {
 // How a state looks: good, warning, error or idle. A node without a pod of an
 // externalTrafficPolicy Local Service is down as meant, and so is one that was not probed yet;
 // words that this page does not know are told by their state alone.
-const AS_MEANT = new Set(["no_local_endpoint", "probing", "service_empty"]);
+export const AS_MEANT = new Set([
+  "no_local_endpoint",
+  "local_silent",
+  "health_check_port",
+  "probing",
+  "service_empty",
+]);
 export function tone(state, reason) {
   if (state === "active" || state === "serving" || state === "live")
-    return /fail_open|panic/.test(reason ?? "") ? "warning" : "good";
+    return /fail_open|panic|kept/.test(reason ?? "") ? "warning" : "good";
   if (state === "down") return AS_MEANT.has(reason) ? "idle" : "error";
   if (["no_backend", "conflict", "failed", "stale"].includes(state)) return "error";
   if (["draining", "pending", "connecting"].includes(state)) return "warning";

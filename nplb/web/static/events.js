@@ -1,6 +1,6 @@
 // Decisions as a list: what happened together is folded into one line.
 
-import { clock, h, many, nodeLink, sentence, serviceLink, stamp, words } from "./dom.js";
+import { AS_MEANT, clock, h, many, nodeLink, sentence, serviceLink, stamp, words } from "./dom.js";
 
 const LEVELS = {
   backend_joined: "good",
@@ -10,6 +10,7 @@ const LEVELS = {
   started: "good",
   worker_started: "good",
   undrained: "good",
+  backend_kept: "warning",
   backend_draining: "warning",
   finding_opened: "warning",
   stopping: "warning",
@@ -22,7 +23,6 @@ const LEVELS = {
   reload_refused: "error",
   worker_died: "error",
 };
-const AS_MEANT = new Set(["no_local_endpoint", "probing", "service_empty"]);
 const TOGETHER_SECONDS = 2;
 const FOLDED_FROM = 3;
 

@@ -1,6 +1,6 @@
 // The overview's key numbers: frontends, backends, clusters, data plane.
 
-import { duration, h, many, num, words } from "./dom.js";
+import { AS_MEANT, duration, h, many, num, words } from "./dom.js";
 
 const meter = (parts) =>
   h(
@@ -14,10 +14,7 @@ function tones(backends) {
   const found = { active: 0, draining: 0, down: 0, unused: 0 };
   for (const [pair, count] of Object.entries(backends)) {
     const [state, reason] = pair.split("/");
-    const as =
-      state === "down" && ["no_local_endpoint", "service_empty", "probing"].includes(reason)
-        ? "unused"
-        : state;
+    const as = state === "down" && AS_MEANT.has(reason) ? "unused" : state;
     found[as] = (found[as] ?? 0) + count;
   }
   return found;
