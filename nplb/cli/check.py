@@ -146,7 +146,8 @@ def _print_text(result: dict[str, Any]) -> None:
         parts = [f"{click.style('valid', fg=GOOD)} ({clusters}, {overrides})"]
     if result["warnings"]:
         parts.append(counted(len(result["warnings"]), "warning"))
-    if result["host"]:
-        lacks = counted(len(result["host"]), "thing")
+    lacking = sum(note["lacking"] for note in result["host"])
+    if lacking:
+        lacks = counted(lacking, "thing")
         parts.append(f"{lacks} this host lacks")
     click.echo(f"{plain(result['file'])}: {', '.join(parts)}")

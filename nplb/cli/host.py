@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nplb.dataplane.kernel.host import Host, examine, missing
+from nplb.dataplane.kernel.wayback import way_back_notes
 from nplb.model.keys import Address
 from nplb.model.settings import EdgePort, FrontendSettings, PlaneKind, Settings
 
@@ -38,11 +39,12 @@ class HostFacts:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNote:
     """Something that this host lacks. `subject` is the key that wants it; without what is
-    `needed` nplb does not start at all."""
+    `needed` nplb does not start at all; where `lacking` is false it is only to be known."""
 
     subject: str
     message: str
     needed: bool = False
+    lacking: bool = True
 
 
 def read_host_facts() -> HostFacts:
@@ -81,6 +83,21 @@ def _kernel_plane(settings: Settings, facts: HostFacts) -> Iterator[HostNote]:
     ips = [*settings.listen.addresses, *(address.ip for _, address in _listens(settings))]
     for what in missing(facts.kernel, six=any(":" in ip for ip in ips)):
         yield HostNote(subject=asking[0], message=f"the kernel plane lacks {what}", needed=True)
+    keeping = next(_keeping_clients_addresses(settings), None)
+    if keeping is not None:
+        for note in way_back_notes(facts.kernel):
+            yield HostNote(subject=keeping, message=note, lacking=False)
+
+
+def _keeping_clients_addresses(settings: Settings) -> Iterator[str]:
+    """The keys by which frontends on the kernel plane show nodes their clients' addresses."""
+    if settings.plane is PlaneKind.KERNEL and not settings.kernel.masquerade:
+        yield "kernel.masquerade"
+    for index, frontend in enumerate(settings.frontends):
+        own = frontend.kernel or settings.kernel
+        if (frontend.plane or settings.plane) is PlaneKind.KERNEL and not own.masquerade:
+            where = f"frontends[{index}]." if frontend.kernel else ""
+            yield f"{where}kernel.masquerade"
 
 
 def _on_kernel(frontend: FrontendSettings) -> bool:

@@ -19,6 +19,7 @@ netlink     messages to the kernel: the ruleset's generation, connection trackin
 conntrack   connections: counting and ending them
 sockets     who listens on the edge already
 host        rights and features that the edge must have
+wayback     whether answers to clients' own addresses come back
 meters      counters as `Traffic`
 plane       `KernelPlane`
 """

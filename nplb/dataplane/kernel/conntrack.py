@@ -21,7 +21,8 @@ from nplb.dataplane.kernel.netlink import (
 from nplb.model.keys import Address, Protocol
 
 _GET, _DELETE = 1, 2
-_TUPLE_ORIGINAL, _TUPLE_REPLY, _PROTOINFO, _ID = 1, 2, 4, 12
+_TUPLE_ORIGINAL, _TUPLE_REPLY, _STATUS, _PROTOINFO, _ID = 1, 2, 3, 4, 12
+_SEEN_REPLY = 1 << 1  # IPS_SEEN_REPLY
 _PROTOCOLS = {6: Protocol.TCP, 17: Protocol.UDP}
 # TCP states in which nothing is sent any more: TIME_WAIT, CLOSE.
 _OVER = frozenset({7, 8})
@@ -30,12 +31,14 @@ _OVER = frozenset({7, 8})
 @dataclass(frozen=True, slots=True)
 class Tracked:
     """One connection whose destination was rewritten. `backend` is where its answers come
-    from, `asked` where the client sent it; `live` is false once both sides have closed."""
+    from, `asked` where the client sent it; `live` is false once both sides have closed, `answered`
+    whether any packet has come back."""
 
     protocol: Protocol
     asked: Address
     backend: Address
     live: bool
+    answered: bool
     tuple_bytes: bytes
     reply_bytes: bytes
     id_bytes: bytes
@@ -113,6 +116,7 @@ def _entry(answer: memoryview, only: Callable[[Protocol, str, int], bool]) -> Tr
         asked=Address(asked[1], asked[2]),
         backend=Address(ip, port),
         live=_tcp_state(parts) not in _OVER,
+        answered=bool(int.from_bytes(parts[_STATUS], "big") & _SEEN_REPLY),
         tuple_bytes=bytes(parts[_TUPLE_ORIGINAL]),
         reply_bytes=bytes(parts[_TUPLE_REPLY]),
         id_bytes=bytes(parts[_ID]),

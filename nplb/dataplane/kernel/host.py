@@ -36,13 +36,7 @@ def examine(root: Path = Path("/proc")) -> Host:
         or _has_module(root, "nf_conntrack"),
         forwarding4=_read(net / "ipv4/ip_forward") == "1",
         forwarding6=_read(net / "ipv6/conf/all/forwarding") == "1",
-        strict_rp_filter=tuple(
-            sorted(
-                each.parent.name
-                for each in (net / "ipv4/conf").glob("*/rp_filter")
-                if _read(each) == "1"
-            )
-        ),
+        strict_rp_filter=_strict(net / "ipv4/conf"),
     )
 
 
@@ -103,6 +97,24 @@ def _has_module(root: Path, name: str) -> bool:
             return True
     # Built in without a list of what is: only use will tell.
     return not modules.is_dir()
+
+
+def _strict(folder: Path) -> tuple[str, ...]:
+    """The interfaces whose reverse-path filter is strict: the larger one of `all` and their own
+    counts (ip-sysctl.rst)."""
+    general = _number(folder / "all/rp_filter")
+    names = sorted(each.parent.name for each in folder.glob("*/rp_filter"))
+    return tuple(
+        name
+        for name in names
+        if name not in ("all", "default", "lo")
+        and max(general, _number(folder / name / "rp_filter")) == 1
+    )
+
+
+def _number(path: Path) -> int:
+    text = _read(path)
+    return int(text) if text.isdigit() else 0
 
 
 def _read(path: Path) -> str:

@@ -20,6 +20,7 @@ from nplb.dataplane.kernel.render import Renderer
 from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
 from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
 from nplb.dataplane.kernel.sockets import conflict, holders
+from nplb.dataplane.kernel.wayback import WayBack, way_back_notes
 from nplb.model.applied import Applied, ListenError, Traffic
 from nplb.model.errors import HostError
 from nplb.model.keys import Address, FrontendKey, Protocol
@@ -68,6 +69,8 @@ class KernelPlane:
         self._renderer = Renderer()
         self._leavers = Leavers()
         self._meters = Meters()
+        self._way_back = WayBack()
+        self._way_back_said = False
         self._have: Ruleset | None = None  # None: not known, the kernel is asked
         self._generation = -1
         self._frontends: tuple[Frontend, ...] = ()
@@ -119,6 +122,7 @@ class KernelPlane:
         found, known = await self._known(frontends)
         if not frontends and found is None and not self._frontends:
             return Applied(generation=plan.generation, listen_errors=errors)
+        await self._say_way_back(frontends)
         held = [self._hold_over(frontend) for frontend in frontends]
         want = self._renderer.render(held)
         text = await asyncio.to_thread(transaction, found, want)
@@ -135,6 +139,14 @@ class KernelPlane:
         if errors:
             retry = min(retry or RETRY_SECONDS, RETRY_SECONDS)
         return Applied(generation=plan.generation, listen_errors=errors, retry_seconds=retry)
+
+    async def _say_way_back(self, frontends: list[Frontend]) -> None:
+        """Once, when the first frontend comes that keeps clients' addresses."""
+        if self._way_back_said or all(frontend.kernel.masquerade for frontend in frontends):
+            return
+        self._way_back_said = True
+        for note in way_back_notes(await asyncio.to_thread(examine)):
+            log.warning("kernel.masquerade is false: %s", note)
 
     async def _known(self, frontends: Iterable[Frontend]) -> tuple[Ruleset | None, bool]:
         """What the table holds, and whether that was known without asking: nobody has written
@@ -338,11 +350,13 @@ class KernelPlane:
             things = await self._nft.listing_many(
                 [*(f"set {TABLE} {name}" for name in SETS), f"counters table {TABLE}"]
             )
-            counted = await asyncio.to_thread(count_active, wanted)
+            counted, unanswered = await asyncio.to_thread(survey, wanted)
         except NftError as error:
             if not error.missing:
                 raise
             return self._traffic  # somebody took the table away; the next pass repairs it
+        for warning in self._way_back.observe(frontends, unanswered, self._now()):
+            log.warning("%s", warning)
         self._meters.take(reading(things))
         self._active = counted
         self._traffic = self._meters.traffic(frontends, counted)
@@ -398,18 +412,23 @@ async def delete_table(nft: Nft) -> bool:
     return True
 
 
-def count_active(wanted: set[str]) -> dict[str, int]:
-    """Open connections by element text, of the backends that are wanted."""
+def survey(wanted: set[str]) -> tuple[dict[str, int], dict[Source, frozenset[bytes]]]:
+    """Of the backends that are wanted: open connections by element text, and which connections
+    have no answer yet."""
     counts: dict[str, int] = {}
+    unanswered: dict[Source, set[bytes]] = {}
 
     def only(protocol: Protocol, ip: str, port: int) -> bool:
         return f"{ip} . {protocol.lower()} . {port}" in wanted
 
     for entry in conntrack.tracked(only):
+        if not entry.answered:
+            at = (entry.protocol, *entry.backend)
+            unanswered.setdefault(at, set()).add(entry.tuple_bytes)
         if entry.live:
             key = f"{entry.backend.ip} . {entry.protocol.lower()} . {entry.backend.port}"
             counts[key] = counts.get(key, 0) + 1
-    return counts
+    return counts, {at: frozenset(those) for at, those in unanswered.items()}
 
 
 def _seated(found: Found) -> dict[str, frozenset[str]]:

@@ -123,6 +123,33 @@ async def test_nodes_see_the_edge_or_the_client(world: Site, plane: KernelPlane)
     assert (await asyncio.to_thread(greet, world.client, EDGE))[1] == "10.71.0.2"
 
 
+async def test_answers_that_do_not_come_back_are_told(
+    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The node sees the client's address, and its route to it is not through the edge."""
+    clock = CLOCK
+    watching = KernelPlane(now=lambda: clock)
+    frontend = a_frontend(ips=("10.72.1.2",), kernel=KernelOptions(masquerade=False))
+    await watching.apply(a_plan(frontend))
+    assert "must send their answers back through this host" in caplog.text
+    node = world.nodes[0]
+    node.run("ip", "route", "add", "blackhole", "10.71.0.0/24")
+    try:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.to_thread(dial, world.client, EDGE, timeout=0.2)
+        for _ in range(5):
+            await watching.read_counters()
+            clock += 20
+        messages = [record.message for record in caplog.records]
+        told = [message for message in messages if "no answer came back" in message]
+        assert len(told) == 1
+        assert "10.72.1.2:30080" in told[0]
+    finally:
+        node.run("ip", "route", "del", "blackhole", "10.71.0.0/24")
+    assert (await asyncio.to_thread(greet, world.client, EDGE))[1] == "10.71.0.2"
+
+
 @pytest.mark.parametrize("masquerade", [True, False])
 async def test_clients_on_the_edge_itself(
     world: Site, plane: KernelPlane, masquerade: bool

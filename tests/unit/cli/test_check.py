@@ -234,6 +234,21 @@ def test_what_the_kernel_plane_wants(
     assert not [note for note in host_notes(settings, PLENTY) if note.needed]
 
 
+def test_what_is_to_be_known_where_nodes_see_clients_addresses(place: Path) -> None:
+    strict = replace(PLENTY, kernel=replace(READY, strict_rp_filter=("eth1",)))
+    keeping = "plane: kernel\nkernel: {masquerade: false}"
+    assert notes(settings_of(place, keeping.replace("false", "true")), strict) == []
+    assert notes(settings_of(place, "kernel: {masquerade: false}"), strict) == []
+    (way, filtered) = notes(settings_of(place, keeping), strict)
+    assert way[0] == "kernel.masquerade"
+    assert "send their answers back through this host" in way[1]
+    assert "strict on eth1" in filtered[1]
+    one = "frontends: [{service: a/b, plane: kernel, kernel: {masquerade: false}}]"
+    found = list(host_notes(settings_of(place, one), PLENTY))
+    assert [note.subject for note in found] == ["frontends[0].kernel.masquerade"]
+    assert not found[0].lacking
+
+
 def test_a_host_that_cannot_run_it_at_all_is_a_matter_of_rights(place: Path) -> None:
     path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\nplane: kernel\n")
     check("--config", path)

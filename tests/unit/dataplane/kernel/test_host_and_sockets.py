@@ -3,10 +3,11 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from nplb.dataplane.kernel.host import Host, missing, require
+from nplb.dataplane.kernel.host import Host, examine, missing, require
 from nplb.dataplane.kernel.sockets import Holder, conflict, holders
 from nplb.model.errors import HostPermissionError
 from nplb.model.keys import Address, Protocol
@@ -26,6 +27,14 @@ def test_a_host_with_everything_lacks_nothing() -> None:
     assert missing(WHOLE, six=True) == (
         "forwarding of IPv6: sysctl -w net.ipv6.conf.all.forwarding=1",
     )
+
+
+def test_the_stricter_of_two_filters_counts_unless_it_is_loose(tmp_path: Path) -> None:
+    for name, value in (("all", 1), ("default", 0), ("lo", 1), ("eth0", 0), ("eth1", 2)):
+        file = tmp_path / f"sys/net/ipv4/conf/{name}/rp_filter"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{value}\n")
+    assert examine(tmp_path).strict_rp_filter == ("eth0",)
 
 
 def test_everything_missing_is_named_at_once() -> None:
