@@ -10,7 +10,7 @@ DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haprox
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema run bench chaos clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema man wheel wheel-check audit run bench chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -60,6 +60,21 @@ lint: venv-dev ## ruff, mypy, import-linter
 format: venv-dev ## put the code into the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
+
+man: venv ## write the manual pages nplb(1) and nplb.yaml(5) to build/man
+	@$(BIN)/python -m nplb.cli.manual build/man
+
+wheel: man ## build the wheel, with its web files and manual pages, in dist/
+	@rm -rf dist build/lib build/bdist.*
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -c constraints.txt -w dist .
+	@ls dist/*.whl
+
+wheel-check: wheel ## the demo as a script, from the wheel alone, in a new virtual environment
+	@tests/wheel-check.sh $(PYTHON) dist/*.whl
+
+audit: venv-dev ## look for known flaws in the libraries, where the advisories can be reached
+	@$(BIN)/python -m pip install -q --disable-pip-version-check pip-audit
+	@$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 schema: venv ## write config/nplb.schema.json anew
 	@$(BIN)/python -m nplb.config.schema
