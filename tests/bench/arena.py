@@ -3,6 +3,9 @@
     client 10.99.0.2 ── 10.99.0.1 edge 10.99.1.1 ── 10.99.1.2 node1
                                        10.99.2.1 ── 10.99.2.2 node2
 
+Both nodes also have 10.99.9.9, over which the edge spreads connections by a route alone: what
+reaches it has gone straight to a node, and to as many of them as through a balancer.
+
 Needs root. Everything is removed at the end, also after an error.
 """
 
@@ -17,6 +20,7 @@ from typing import Self
 EDGE_IP = "10.99.0.1"
 CLIENT_IP = "10.99.0.2"
 NODE_IPS = ("10.99.1.2", "10.99.2.2")
+SHARED_IP = "10.99.9.9"
 WEB_PORT = 30080
 BULK_PORT = 30081
 
@@ -128,7 +132,11 @@ class Arena:
                 self._in(space, "ip", "addr", "add", f"{address}/24", "dev", link)
                 self._in(space, "ip", "link", "set", link, "up")
             self._in(other, "ip", "route", "add", "default", "via", edge_ip)
+        hops = [part for ip in NODE_IPS for part in ("nexthop", "via", ip)]
+        self._in("edge", "ip", "route", "add", f"{SHARED_IP}/32", *hops)
+        self._in("edge", "sysctl", "-q", "-w", "net.ipv4.fib_multipath_hash_policy=1")
         for node in ("node1", "node2"):
+            self._in(node, "ip", "addr", "add", f"{SHARED_IP}/32", "dev", "lo")
             folder = self.folder / node
             folder.mkdir()
             conf = folder / "nginx.conf"

@@ -84,8 +84,8 @@ def measure(
         work: dict[str, Callable[[], loads.Figures]] = {
             "kept": lambda: loads.requests(arena, ip, pids, seconds, close=False),
             "new": lambda: loads.requests(arena, ip, pids, seconds, close=True),
-            "up": lambda: loads.bulk(arena, ip, pids, seconds, reverse=False),
-            "down": lambda: loads.bulk(arena, ip, pids, seconds, reverse=True),
+            "up": lambda: loads.bulk(arena, contender.bulk_ip, pids, seconds, reverse=False),
+            "down": lambda: loads.bulk(arena, contender.bulk_ip, pids, seconds, reverse=True),
             "latency": lambda: loads.latency(arena, ip, RATE, seconds),
         }
         if number == 0 and threads == 1 and process is not None:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.arena import BULK_PORT, EDGE_IP, NODE_IPS, WEB_PORT, Arena
+from tests.bench.arena import BULK_PORT, EDGE_IP, NODE_IPS, SHARED_IP, WEB_PORT, Arena
 
 HAPROXY = """\
 global
@@ -53,10 +53,12 @@ STREAM_MODULES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """One way from client to nodes. `ip` is where the client connects to."""
+    """One way from client to nodes. `ip` is where the client connects to, `bulk_ip` for bulk,
+    which is one node's alone."""
 
     name: str
     ip: str = EDGE_IP
+    bulk_ip: str = EDGE_IP
 
     def start(self, arena: Arena, threads: int) -> "subprocess.Popen[bytes] | None":
         """Start it with so many threads or workers; None when there is nothing to start."""
@@ -65,12 +67,12 @@ class Contender:
             return None
         process = arena.spawn("edge", command)
         arena.wait_for(self.ip, WEB_PORT)
-        arena.wait_for(self.ip, BULK_PORT)
+        arena.wait_for(self.bulk_ip, BULK_PORT)
         return process
 
 
 CONTENDERS = (
-    Contender(name="direct", ip=NODE_IPS[0]),
+    Contender(name="direct", ip=SHARED_IP, bulk_ip=NODE_IPS[0]),
     Contender(name="nplb"),
     Contender(name="nplb-kernel"),
     Contender(name="nplb-kernel-2000"),

@@ -44,6 +44,13 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / TICKS
 
 
+def machine_seconds() -> float:
+    """Time that all processors have not been idle, the kernel's own work included."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _idle, _iowait, irq, softirq = fields[:7]
+    return (user + nice + system + irq + softirq) / TICKS
+
+
 def memory_bytes(pids: list[int]) -> int:
     """Proportional set size: what these processes would free if they ended."""
     total = 0
@@ -59,9 +66,9 @@ def requests(arena: Arena, ip: str, pids: list[int], seconds: int, *, close: boo
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}"]
     if close:
         command += ["-H", "Connection: close"]
-    before = cpu_seconds(pids)
+    before, machine = cpu_seconds(pids), machine_seconds()
     output = arena.client(*command, f"http://{ip}:{WEB_PORT}/")
-    used = cpu_seconds(pids) - before
+    used, machine = cpu_seconds(pids) - before, machine_seconds() - machine
     match = re.search(r"(\d+) requests in", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if match is None or rate is None:
@@ -69,7 +76,12 @@ def requests(arena: Arena, ip: str, pids: list[int], seconds: int, *, close: boo
     errors = re.search(r"Socket errors: (.*)", output)
     if errors and not close:
         raise RuntimeError(f"wrk met errors: {errors.group(1)}")
-    return {"per_second": float(rate.group(1)), "cpu_us": used / int(match.group(1)) * 1e6}
+    count = int(match.group(1))
+    return {
+        "per_second": float(rate.group(1)),
+        "cpu_us": used / count * 1e6,
+        "machine_us": machine / count * 1e6,
+    }
 
 
 def bulk(arena: Arena, ip: str, pids: list[int], seconds: int, *, reverse: bool) -> Figures:
