@@ -36,3 +36,25 @@ def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     there = {name for name in COMMANDS if _is_there(name)}
     assert {name for name in there if f"`nplb {name}" not in text} == set()
+
+
+THREATS = ROOT / "docs" / "threat-model.md"
+
+
+def test_every_line_of_the_threat_model_has_its_tests() -> None:
+    rows = [line for line in THREATS.read_text().splitlines() if line.startswith("| ")]
+    held = [row for row in rows if row.count("|") == 3 and not row.startswith("| ---")]
+    named = 0
+    for row in held:
+        promise, tests = (cell.strip() for cell in row.strip("|").split("|"))
+        if tests == "held by":
+            continue
+        found = re.findall(r"`([^`]+)`", tests)
+        assert found, f"no test: {promise}"
+        for name in found:
+            path, _, test = name.partition("::")
+            file = ROOT / "tests" / path
+            assert file.is_file(), name
+            assert not test or re.search(rf"(def|class) {test}\b", file.read_text()), name
+            named += 1
+    assert named > 50
