@@ -59,7 +59,7 @@ def _kept(cluster: str, frontends: list[Frontend], now: float) -> Finding:
             if backend.reason is BackendReason.KEPT and backend.key.node not in nodes:
                 nodes[backend.key.node] = None
                 details[backend.detail.partition(";")[0]] += 1
-    why = "; ".join(f"{count} times: {text}" for text, count in details.most_common(3))
+    why = "; ".join(f"{text}: {count}" for text, count in details.most_common(3))
     return Finding(
         kind=FindingKind.BLAST_RADIUS,
         severity=Severity.ERROR,

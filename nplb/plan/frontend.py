@@ -80,7 +80,7 @@ def make_frontend(
             met += 1
         if ip is None:
             left = _no_address(node, candidate)
-            if before is not None and before.state is BackendState.ACTIVE:
+            if before is not None and _works(before, asked, verdicts):
                 gone = Exclusion(reason=left.reason, detail=left.detail)
                 leavers.append(Leaver(before, -1, gone))
             else:
@@ -124,11 +124,7 @@ def make_frontend(
             if before is not None:
                 left_at = before.left_at
                 # One that was in until now, and works, leaves only if not too many do.
-                if (
-                    before.state is BackendState.ACTIVE
-                    and reason in _LEAVING
-                    and judge(asked, ip, verdicts.get(key.address))[0] is BackendState.ACTIVE
-                ):
+                if reason in _LEAVING and _works(before, asked, verdicts):
                     leavers.append(Leaver(before, len(backends), out))
                     backends.append(None)
                     continue
@@ -168,8 +164,7 @@ def make_frontend(
         if probed:
             probes.node_ports.extend(kept)
     whole = [backend for backend in backends if backend is not None]
-    if not endpoints.known:
-        whole = _empty_everywhere(whole, earlier, now)
+    whole = _empty_everywhere(whole, earlier, now, known=endpoints.known)
     panic = is_panic(health, whole)
     if panic and health.fail_open:
         whole = open_up(whole, earlier, now)
@@ -214,6 +209,15 @@ def _as_the_node_says(
     return out, held
 
 
+def _works(before: Backend, asked: Asked, verdicts: Mapping[Address, Verdict]) -> bool:
+    """Whether a backend that the API would take out was in until now, and passes its probes."""
+    address = before.key.address
+    return (
+        before.state is BackendState.ACTIVE
+        and judge(asked, address.ip, verdicts.get(address))[0] is BackendState.ACTIVE
+    )
+
+
 def _note_gone(
     before: Backend,
     asked: Asked,
@@ -222,11 +226,9 @@ def _note_gone(
     left_out: list[LeftOut],
 ) -> None:
     """A backend whose Node is no more: one that worked is to leave, one that drained has left."""
-    address = before.key.address
-    if before.state is BackendState.ACTIVE:
-        if judge(asked, address.ip, verdicts.get(address))[0] is BackendState.ACTIVE:
-            leavers.append(Leaver(before, -1, GONE))
-    elif before.left_at:
+    if _works(before, asked, verdicts):
+        leavers.append(Leaver(before, -1, GONE))
+    elif before.state is BackendState.DRAINING and before.left_at:
         left_out.append(
             LeftOut(
                 node=before.key.node, reason=GONE.reason, detail=GONE.detail, since=before.left_at
@@ -294,21 +296,25 @@ def _changed(
 
 
 def _empty_everywhere(
-    backends: list[Backend], earlier: Mapping[str, Backend], now: float
+    backends: list[Backend], earlier: Mapping[str, Backend], now: float, *, known: bool
 ) -> list[Backend]:
-    """Where no slice tells: a Service that every node refuses is empty, no node is to blame."""
-    reasons = {backend.reason for backend in backends if backend.state is not BackendState.DRAINING}
-    if len(backends) < MIN_SERVICES or reasons != {BackendReason.REFUSED}:
+    """A Service that every node refuses is empty, and no node is to blame: either no slice tells
+    (`known` false), or those that do are late."""
+    refused = [b for b in backends if b.reason is BackendReason.REFUSED]
+    if len(refused) < MIN_SERVICES or any(
+        b.state is not BackendState.DRAINING and b.reason is not BackendReason.REFUSED
+        for b in backends
+    ):
         return backends
     detail = "every node refuses, as they do for a Service without endpoints"
+    if known:
+        detail += "; the EndpointSlices still list some"
     empty = []
     for backend in backends:
         if backend.state is BackendState.DOWN:
             before = earlier.get(backend.key.node)
-            known = before if before is not None and before.key == backend.key else backend
-            empty.append(
-                _changed(known, BackendState.DOWN, BackendReason.SERVICE_EMPTY, detail, now)
-            )
+            was = before if before is not None and before.key == backend.key else backend
+            empty.append(_changed(was, BackendState.DOWN, BackendReason.SERVICE_EMPTY, detail, now))
         else:
             empty.append(backend)
     return empty

@@ -54,7 +54,7 @@ def test_kept_nodes_are_named_once_for_all_services_with_why() -> None:
         )
     )
     text = found(plan)[FindingKind.BLAST_RADIUS]
-    assert "2 services: node-1, node-2 (2 times: the Node has the label x)" in text
+    assert "2 services: node-1, node-2 (the Node has the label x: 2)" in text
 
 
 def test_a_panic_says_whether_it_is_open() -> None:
