@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from nplb.config import load_settings
+from nplb.config.sections import key_paths
+from nplb.model.reasons import BackendReason, EndReason, SkipReason
+
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(
     r"(?<![/\w])(?:deploy|config|docs|nplb)/[\w./-]+\.(?:yaml|yml|md|json|service|py)\b"
@@ -36,6 +40,38 @@ def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     there = {name for name in COMMANDS if _is_there(name)}
     assert {name for name in there if f"`nplb {name}" not in text} == set()
+
+
+FENCED = re.compile(r"^```yaml\n(# nplb\n.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_every_configuration_in_the_guide_for_newcomers_is_valid(tmp_path: Path) -> None:
+    found = FENCED.findall((ROOT / "docs" / "migration.md").read_text())
+    assert len(found) == 3
+    for number, text in enumerate(found):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        settings = load_settings(path, env={})
+        assert settings.frontends
+
+
+def test_troubleshooting_knows_every_reason() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    ordinary = {EndReason.CLIENT_CLOSED, EndReason.BACKEND_CLOSED, EndReason.LIFETIME}
+    ordinary |= {EndReason.SHUTDOWN}
+    in_use = {BackendReason.PASSING, BackendReason.UNPROBED, BackendReason.PROBES_OFF}
+    wanted = {*SkipReason, *EndReason} - ordinary
+    wanted |= {r for r in BackendReason if r not in in_use}
+    assert sorted(reason for reason in wanted if f"`{reason}`" not in text) == []
+
+
+def test_keys_that_the_manual_names_are_there() -> None:
+    keys = set(key_paths()) | {path.rpartition(".")[2] for path in key_paths()}
+    sections = "|".join({path.partition(".")[0] for path in key_paths() if "[]" not in path})
+    dotted = re.compile(rf"`((?:{sections})\.[a-z_.]+)`")
+    for page in ("operations", "troubleshooting", "migration"):
+        named = dotted.findall((ROOT / "docs" / f"{page}.md").read_text())
+        assert sorted(name for name in named if name.rstrip(".") not in keys) == [], page
 
 
 THREATS = ROOT / "docs" / "threat-model.md"
