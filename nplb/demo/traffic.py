@@ -54,11 +54,14 @@ class Connection:
         self._address = address
         self._service = service
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self.opened_at = 0.0
+        self.begun_at = 0.0
         self.over = False
 
     async def open(self) -> None:
         """Connect to the edge."""
+        # Before, not after: the edge may have chosen its node long before this process, which is
+        # the lab's too, gets round to the answer.
+        self.begun_at = time.monotonic()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 self._streams = await asyncio.open_connection(self._address.ip, self._address.port)
@@ -66,7 +69,6 @@ class Connection:
             raise ClientError("connect timed out") from None
         except OSError as error:
             raise ClientError(f"connect failed: {error.strerror or error}") from None
-        self.opened_at = time.monotonic()
 
     async def request(self) -> str:
         """One request and its answer. Returns the name of the pod that answered."""
@@ -146,7 +148,7 @@ class Traffic:
             await asyncio.gather(*self._running.pop(name))
 
     def node_went_silent(self) -> None:
-        """Connections opened before now may fail without it being the balancer's fault."""
+        """Connections begun before now may fail without it being the balancer's fault."""
         self._silent_at = time.monotonic()
 
     async def _client(
@@ -170,7 +172,7 @@ class Traffic:
                     begun = time.monotonic()
             except ClientError as error:
                 tally.requests += 1
-                if 0 < connection.opened_at <= self._silent_at:
+                if connection.begun_at <= self._silent_at:
                     tally.apart += 1
                 else:
                     tally.failed += 1
@@ -182,7 +184,7 @@ class Traffic:
     def _note_time(self, connection: Connection, seconds: float) -> None:
         tally = self.tally
         tally.slowest_seconds = max(tally.slowest_seconds, seconds)
-        if connection.opened_at > self._silent_at:
+        if connection.begun_at > self._silent_at:
             tally.slowest_fresh_seconds = max(tally.slowest_fresh_seconds, seconds)
 
     async def close(self) -> None:
