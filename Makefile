@@ -92,4 +92,6 @@ run: venv ## run the balancer: make run CONFIG=path
 
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf .nplb/demo .nplb/demo-check
+	@rmdir .nplb 2>/dev/null || true
 	find nplb tests -name __pycache__ -type d -prune -exec rm -rf {} +
