@@ -4,13 +4,16 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
+from nplb.dataplane.kernel import netlink
 from nplb.dataplane.kernel.nft import Nft
 from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
@@ -175,36 +178,129 @@ def wait_for_service(world: Site, log: Path, seconds: float = 30) -> None:
             return
 
 
-@pytest.mark.timeout(120)
-def test_killed_and_restarted_no_client_notices(world: Site, tmp_path: Path) -> None:
+def rules_generation(world: Site) -> int:
+    with world.edge.entered():
+        return netlink.generation()
+
+
+class Load:
+    """Clients that never rest: some connect again and again, some talk on one connection.
+    `failures` holds what any of them met, `served` how often they were answered."""
+
+    def __init__(self, world: Site, to: Address) -> None:
+        self.failures: list[BaseException] = []
+        self.served = 0
+        self._world = world
+        self._to = to
+        self._stop = threading.Event()
+        jobs = [self._connect, self._connect, self._talk, self._talk]
+        self._threads = [threading.Thread(target=self._run, args=(job,)) for job in jobs]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def more(self, count: int) -> None:
+        """Wait until so many more were answered."""
+        enough, deadline = self.served + count, time.monotonic() + 30
+        while self.served < enough and not self.failures:
+            assert time.monotonic() < deadline, "clients are not answered"
+            time.sleep(0.01)
+        assert not self.failures, self.failures
+
+    def _run(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            self.failures.append(error)
+
+    def _connect(self) -> None:
+        while not self._stop.is_set():
+            greet(self._world.client, self._to)
+            self.served += 1
+            time.sleep(0.002)
+
+    def _talk(self) -> None:
+        with dial(self._world.client, self._to) as sock:
+            greeting(sock)
+            while not self._stop.is_set():
+                sock.sendall(b"still here")
+                assert sock.recv(64) == b"still here"
+                self.served += 1
+                time.sleep(0.002)
+
+
+@pytest.mark.timeout(180)
+def test_killed_and_restarted_under_load_no_client_notices(world: Site, tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(MANIFESTS)
     config = tmp_path / "nplb.yaml"
     config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
+    log = config.with_suffix(".log")
     edge = Address("10.71.0.1", 30080)
-    first = start(world, config)
+    running = start(world, config)
     try:
-        wait_for_service(world, config.with_suffix(".log"))
-        with dial(world.client, edge) as sock:
-            greeting(sock)
-            first.send_signal(signal.SIGKILL)
-            first.wait(10)
-            for _ in range(10):
-                greet(world.client, edge)
-            second = start(world, config)
-            try:
-                deadline = time.monotonic() + 4
-                while time.monotonic() < deadline:  # its whole start, the first probes included
-                    greet(world.client, edge)
+        wait_for_service(world, log)
+        with Load(world, edge) as load:
+            load.more(50)
+            for _ in range(2):
+                running.send_signal(signal.SIGKILL)
+                running.wait(10)
+                load.more(50)
+                before = rules_generation(world)
+                running = start(world, config)
+                deadline = time.monotonic() + 60
+                while rules_generation(world) == before:  # it takes the table over by rewriting it
+                    assert time.monotonic() < deadline, log.read_text()
                     time.sleep(0.02)
-                sock.sendall(b"still here")
-                assert sock.recv(64) == b"still here"
-            finally:
-                second.terminate()
-                second.wait(20)
-            greet(world.client, edge)  # it stopped, and the kernel serves on
+                load.more(50)
+                time.sleep(1.5)  # its first probes have come and gone
+                load.more(50)
+            running.terminate()
+            running.wait(20)
+            load.more(50)  # it stopped, and the kernel serves on
+        assert not load.failures
         flushed = world.edge.run(sys.executable, "-m", "nplb", "run", "--flush")
         assert "deleted" in flushed
         assert world.edge.run("nft", "list", "ruleset") == ""
     finally:
-        first.kill()
-        first.wait(10)
+        running.kill()
+        running.wait(10)
+
+
+@pytest.mark.timeout(120)
+def test_what_a_change_leaves_is_nothing_and_sysctls_are_left_alone(
+    world: Site, tmp_path: Path
+) -> None:
+    def sysctls() -> list[str]:
+        said = world.edge.run("sysctl", "-a", check=False).splitlines()
+        return [line for line in said if line.startswith("net.") and not _moves(line)]
+
+    before = sysctls()
+    (tmp_path / "cluster.yaml").write_text(MANIFESTS)
+    config = tmp_path / "nplb.yaml"
+    config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
+    running = start(world, config)
+    try:
+        wait_for_service(world, config.with_suffix(".log"))
+        assert "inet nplb" in world.edge.run("nft", "list", "tables")
+        running.terminate()
+        running.wait(20)
+        deleted = world.edge.run(sys.executable, "-m", "nplb", "rules", "--delete")
+        assert "deleted the table inet nplb" in deleted
+        assert "nothing to delete" in world.edge.run(sys.executable, "-m", "nplb", "run", "--flush")
+        assert world.edge.run("nft", "list", "ruleset") == ""
+        assert sysctls() == before
+    finally:
+        running.kill()
+        running.wait(10)
+
+
+def _moves(line: str) -> bool:
+    """Sysctls that count by themselves, or that connection tracking brings with it."""
+    return "conntrack" in line or "netfilter" in line or "random" in line
