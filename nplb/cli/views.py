@@ -62,6 +62,8 @@ def complaints(status: Document) -> Iterator[str]:
         since = age(status["now"] - reload["at"])
         yield f"reload refused {since} ago, the configuration before stays in force:"
         yield from (f"  {plain(line)}" for line in reload["errors"])
+    if reload.get("upgrade_error"):
+        yield f"the last upgrade failed: {plain(reload['upgrade_error'])}"
     if status["last_error"]:
         yield f"last error: {plain(status['last_error'])}"
 

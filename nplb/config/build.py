@@ -134,7 +134,10 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
         shutdown=ShutdownSettings(
             delay_seconds=edge.shutdown.delay, drain_seconds=edge.shutdown.drain
         ),
-        state_dir=_state_dir(edge, base, env),
+        state_dir=_directory(edge.state_dir, "STATE_DIRECTORY", base, env),
+        runtime_dir=_directory(edge.runtime_dir, "RUNTIME_DIRECTORY", base, env),
+        orphan_seconds=edge.orphan_timeout,
+        watch_config=edge.watch_config,
     )
 
 
@@ -252,9 +255,9 @@ def _path(text: str | None, base: Path) -> Path | None:
     return None if text is None else Path(absolute(text, base))
 
 
-def _state_dir(edge: EdgeSection, base: Path, env: Mapping[str, str]) -> Path | None:
-    if edge.state_dir is not None:
-        return Path(absolute(edge.state_dir, base))
+def _directory(text: str | None, variable: str, base: Path, env: Mapping[str, str]) -> Path | None:
+    if text is not None:
+        return Path(absolute(text, base))
     # systemd lists several directories with colons; the first one is ours.
-    first = env.get("STATE_DIRECTORY", "").partition(":")[0]
+    first = env.get(variable, "").partition(":")[0]
     return Path(first) if first else None

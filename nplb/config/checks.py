@@ -36,10 +36,12 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
     _check_tokens(sections.edge, warn, base)
     _check_tls(sections.edge, report)
     _check_options(sections, report, warn)
-    if sections.edge.state_dir is not None:
-        place = Path(absolute(sections.edge.state_dir, base))
-        if place.exists() and not place.is_dir():
-            report(("state_dir",), f"{place} is not a directory, name one")
+    for name in ("state_dir", "runtime_dir"):
+        text = getattr(sections.edge, name)
+        if text is not None:
+            place = Path(absolute(text, base))
+            if place.exists() and not place.is_dir():
+                report((name,), f"{place} is not a directory, name one")
 
 
 def absolute(path: str, base: Path) -> str:

@@ -382,6 +382,23 @@ class EdgeSection(ConnectionKeys):
         "without one; relative to this file. Without it: $STATE_DIRECTORY, which systemd sets, "
         "or else nothing is kept.",
     )
+    runtime_dir: Maybe[PathText] = key(
+        None,
+        "A directory of nplb's own where, after a crash or an upgrade, it finds its relay "
+        "processes with their clients; relative to this file. Without it: $RUNTIME_DIRECTORY, "
+        "which systemd sets, or else one for this file below /run/nplb, $XDG_RUNTIME_DIR/nplb or "
+        "/tmp.",
+    )
+    orphan_timeout: Annotated[Duration, within(0, DAY)] = duration(
+        _EDGE.orphan_seconds,
+        "How long relay processes take new clients after nplb itself has died and was not "
+        "started again. 0: for as long as it takes.",
+    )
+    watch_config: Bool = key(
+        _EDGE.watch_config,
+        "Read this file again when it has changed, as SIGHUP does: checked first, and the old one "
+        "stays on any error.",
+    )
 
 
 class DocumentSection(EdgeSection):

@@ -37,6 +37,8 @@ class Drains:
         self._cell = cell
         self._now = now
         self.problem = ""
+        self.frozen = ""
+        """While it is not empty nothing can be changed, and it says why."""
         if self._file is not None:
             self._cell.set(tuple(self._file.read(_parse) or ()))
 
@@ -47,6 +49,7 @@ class Drains:
 
     def drain(self, cluster: str, node: str, *, who: str, why: str) -> ManualDrain:
         """Take a node out. One that is out already gets the new reason, and keeps its time."""
+        self._check_frozen()
         before = {(d.cluster, d.node): d for d in self.drains}
         old = before.get((cluster, node))
         new = ManualDrain(
@@ -66,11 +69,21 @@ class Drains:
 
     def undrain(self, cluster: str, node: str) -> bool:
         """Put a node back. Returns whether it was out."""
+        self._check_frozen()
         before = {(d.cluster, d.node): d for d in self.drains}
         if before.pop((cluster, node), None) is None:
             return False
         self._keep(before)
         return True
+
+    def restore(self, drains: tuple[ManualDrain, ...]) -> None:
+        """Go on from what a control before had, where there is no file that would say."""
+        if self._file is None:
+            self._cell.set(drains)
+
+    def _check_frozen(self) -> None:
+        if self.frozen:
+            raise HostError(self.frozen)
 
     def _keep(self, drains: dict[tuple[str, str], ManualDrain]) -> None:
         self._cell.set(tuple(drains[key] for key in sorted(drains)))

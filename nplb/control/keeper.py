@@ -1,6 +1,7 @@
 """Keeps the status: everything above as one value, for web, metrics and command line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from nplb import __version__
 from nplb.control.books import Books
@@ -47,6 +48,21 @@ class StatusKeeper:
         self.reload = ReloadStatus(at=self._started_at)
         self.stopping = False
 
+    def upgrade_failed(self, why: str) -> None:
+        """An upgrade was tried and failed."""
+        failed = self.reload.upgrades_failed + 1
+        self.reload = replace(self.reload, upgrades_failed=failed, upgrade_error=why)
+
+    @property
+    def probed_once(self) -> bool:
+        """Whether every backend's first probe has ended, at least once."""
+        return self._readiness.probed_once
+
+    def restore(self, *, reload: ReloadStatus, probed_once: bool) -> None:
+        """Go on from what another keeper knew."""
+        self.reload = reload
+        self._readiness.probed_once = probed_once
+
     def status(self) -> Status:
         """Everything that runs, at this moment."""
         now = self._now()
@@ -70,7 +86,7 @@ class StatusKeeper:
                 plan=reconciler.plan,
                 applied=reconciler.applied,
                 traffic=traffic,
-                reload_errors=self.reload.errors,
+                reload=self.reload,
                 stopping=self.stopping,
                 now=now,
             ),

@@ -112,6 +112,12 @@ class Outbox:
         await self._end(list(self._running))
         await self._tasks.close()
 
+    async def let_go(self) -> None:
+        """End all writers and leave everything as it is, for a successor of the same identity."""
+        await self._tasks.close()
+        self._running.clear()
+        self._writers.clear()
+
     async def _end(self, names: list[str]) -> None:
         ending = {name: self._running.pop(name) for name in names}
         for _, task in ending.values():

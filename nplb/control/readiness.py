@@ -11,7 +11,7 @@ from nplb.model.cluster import Snapshot, SourceStatus
 from nplb.model.plan import Plan
 from nplb.model.reasons import BackendReason
 from nplb.model.settings import Settings
-from nplb.model.status import ReadyPart
+from nplb.model.status import ReadyPart, ReloadStatus
 
 # How long after its start an edge waits for a cluster that can't be read, before it serves
 # those that can: one cluster's outage must not take another's clients down with it.
@@ -35,7 +35,7 @@ class Readiness:
         plan: Plan,
         applied: Applied | None,
         traffic: Traffic,
-        reload_errors: tuple[str, ...],
+        reload: ReloadStatus,
         stopping: bool,
         now: float,
     ) -> tuple[ReadyPart, ...]:
@@ -60,7 +60,9 @@ class Readiness:
         some_missing = alive < len(traffic.workers) or not alive
         detail = f"{alive} of {len(traffic.workers)} workers run" if some_missing else ""
         parts.append(ReadyPart(name="workers", ok=alive > 0, detail=detail))
-        parts.append(ReadyPart(name="config", ok=True, detail="; ".join(reload_errors)))
+        # What runs goes on running, so clients may come all the same.
+        parts.append(ReadyPart(name="config", ok=True, detail="; ".join(reload.errors)))
+        parts.append(ReadyPart(name="upgrade", ok=True, detail=reload.upgrade_error))
         parts.append(
             ReadyPart(name="running", ok=not stopping, detail="stopping" if stopping else "")
         )

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from nplb.control.annotations import AnnotationBook
@@ -77,11 +78,19 @@ class Reconciler:
         self.applied: Applied | None = None
         self.passes = 0
         self.loop_at = now()
+        self.turned_at = time.monotonic()
         self.last_error = ""
         self._drains: tuple[ManualDrain, ...] = inputs.drains.get()
         self._source_notes: dict[str, _SourceNote] = {}
         self._annotations = AnnotationBook()
         self._passed = asyncio.Event()
+
+    def restore(self, plan: Plan, sources: Mapping[str, SourceStatus]) -> None:
+        """Go on from another reconciler's plan, and from what it has told of its sources."""
+        self.plan = plan
+        self._drains = self._inputs.drains.get()
+        for name, status in sources.items():
+            self._source_notes[name] = _SourceNote(status.state, status.error, self._now())
 
     async def wait_pass(self, seconds: float) -> None:
         """Until the next pass has ended, or so many seconds are over."""
@@ -112,6 +121,7 @@ class Reconciler:
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._inputs.changed.is_set():
             self.loop_at = self._now()
+            self.turned_at = time.monotonic()
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return
@@ -126,6 +136,7 @@ class Reconciler:
         self._inputs.changed.clear()
         now = self._now()
         self.loop_at = now
+        self.turned_at = time.monotonic()
         settings = self._inputs.settings.get()
         snapshots = self._inputs.snapshots.get()
         self._note_sources(now)

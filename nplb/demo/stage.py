@@ -34,6 +34,8 @@ health: {{interval: 1s, timeout: 500ms, rise: 2, fall: 2}}
 timeouts: {{connect: 1s}}
 workers: 2
 shutdown: {{drain: 5s}}
+runtime_dir: {runtime}
+orphan_timeout: 60s
 admin: {{listen: "{admin}"}}
 """
 
@@ -72,6 +74,7 @@ class Stage:
             kubeconfig=self.lab.kubeconfig_path,
             balance=balance,
             admin=self.balancer.admin,
+            runtime=self.directory / "run",
         )
         self.balancer.config_path.write_text(text + extra)
 

@@ -94,6 +94,7 @@ class Prober:
         self._targets: tuple[ProbeTarget, ...] = ()
         self._probes: dict[Address, Probe] = {}
         self._verdicts: dict[Address, Verdict] = {}
+        self._restored: dict[Address, Verdict] = {}
         self._streams: dict[str, NodeStream[Probe]] = {}
         self._due: Agenda[Probe | NodeStream[Probe]] = Agenda()
         self._deadlines: Agenda[Probe] = Agenda()
@@ -163,6 +164,9 @@ class Prober:
                 probe = None
             if probe is None:
                 probe = self._probes[address] = Probe(target)
+                if (known := self._restored.pop(address, None)) is not None:
+                    probe.verdict = replace(known, by_node=False)
+                    probe.history = table.resume(known.healthy, known.streak, target.health.initial)
                 self._verdicts[address] = probe.verdict
                 self._place(probe, at)
                 if probe.stream is None or not probe.stream.is_down:
@@ -176,6 +180,8 @@ class Prober:
                 self._place(probe, at)
                 if (sooner or was_shared) and probe.stream is None and probe.handle < 0:
                     hurried.append(probe)
+        if targets:
+            self._restored.clear()
         if self._loop is None:
             return
         self._spread(fresh, at)
@@ -213,6 +219,10 @@ class Prober:
             self._streams.pop(probe.target.address.ip, None)
         elif not stream.is_busy and stream not in self._due and self._loop is not None:
             self._due.put(stream, self._loop.time() + stream.turn_seconds)
+
+    def restore(self, verdicts: Mapping[Address, Verdict]) -> None:
+        """Go on from what another prober knew of its targets: those named next take it over."""
+        self._restored = dict(verdicts)
 
     def report(self, address: Address, cause: Cause) -> None:
         """What live traffic met at an address: `CONNECTED`, or why a connect failed.

@@ -125,6 +125,15 @@ def start(initial: InitialState) -> History:
     return History(state=START[initial])
 
 
+def resume(healthy: bool | None, streak: int, initial: InitialState) -> History:
+    """The history of a backend of which somebody else has observed this much."""
+    if healthy is None:
+        return start(initial)
+    if streak > 0:
+        return History(state=FALLING if healthy else RISING, streak=streak)
+    return History(state=UP if healthy else DOWN)
+
+
 def step(history: History, passed: bool, *, rise: int, fall: int) -> History:
     """The history after one more observation. `rise` and `fall` below 1 count as 1."""
     row = history.streak + 1

@@ -30,6 +30,8 @@ class DecisionKind(StrEnum):
     DRAINED = "drained"  # by hand
     UNDRAINED = "undrained"
     STARTED = "started"
+    UPGRADING = "upgrading"
+    UPGRADE_FAILED = "upgrade_failed"
     STOPPING = "stopping"
 
 

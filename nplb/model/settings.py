@@ -224,7 +224,10 @@ class Settings:
     descriptors for). `prefer_pods` prefers nodes that hold ready pods of a Service with
     `externalTrafficPolicy: Cluster`. `zone` is the edge's own, whose nodes
     are preferred; empty prefers none. `state_dir` holds what must outlive a restart (ledgers of
-    manifests); None keeps nothing."""
+    manifests); None keeps nothing. `runtime_dir` is where the next control process finds the
+    relay's workers; None is a directory of the configuration's own. Without a control process
+    they take clients for `orphan_seconds`, 0 for as long as it takes. `watch_config` reloads when
+    the file changes."""
 
     clusters: tuple[ClusterSettings, ...]
     listen: ListenSettings = ListenSettings()
@@ -249,3 +252,6 @@ class Settings:
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     state_dir: Path | None = None
+    runtime_dir: Path | None = None
+    orphan_seconds: float = 0.0
+    watch_config: bool = False

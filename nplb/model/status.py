@@ -18,12 +18,15 @@ from nplb.model.verdict import Probing, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadStatus:
-    """How the last reload went. `errors` is empty when it was taken."""
+    """How the last reload went. `errors` is empty when it was taken. `upgrade_error` is why the
+    last upgrade failed, empty after one that did not."""
 
     at: float
     count: int = 0
     refused: int = 0
     errors: tuple[str, ...] = ()
+    upgrades_failed: int = 0
+    upgrade_error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,10 @@ RELOAD_OK = _gauge(
     "nplb_config_last_reload_successful",
     "0 while the file on disk is refused and the configuration before it runs: `nplb check`.",
 )
+UPGRADES_FAILED = _counter(
+    "nplb_upgrades_failed_total",
+    "Upgrades (SIGUSR2) whose new process did not take over; the old one went on.",
+)
 RELOAD_AT = _gauge("nplb_config_last_reload_timestamp_seconds", "When it was last (re)loaded.")
 
 SOURCE_STATE = _gauge(

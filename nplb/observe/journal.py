@@ -8,9 +8,9 @@ import asyncio
 import dataclasses
 import logging
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from nplb.model.decision import Decision, DecisionKind
@@ -23,6 +23,7 @@ CAPACITY = 20_000
 _LEVELS = {
     DecisionKind.LISTEN_FAILED: logging.ERROR,
     DecisionKind.RELOAD_REFUSED: logging.ERROR,
+    DecisionKind.UPGRADE_FAILED: logging.ERROR,
     DecisionKind.WORKER_DIED: logging.ERROR,
     DecisionKind.BACKEND_DOWN: logging.WARNING,
     DecisionKind.SOURCE_STALE: logging.WARNING,
@@ -76,11 +77,15 @@ class Journal:
         for decision in decisions:
             self.append(decision)
 
-    def restore(self, entries: Iterable[Decision]) -> None:
-        """Take over entries that are numbered already, in order and without gaps."""
+    def restore(
+        self, entries: Iterable[Decision], counts: Mapping[DecisionKind, int] = MappingProxyType({})
+    ) -> None:
+        """Take over entries that are numbered already, in order and without gaps, and how many
+        there ever were of each kind."""
         for entry in entries:
             self._entries.append(entry)
             self.last = entry.sequence
+        self.counts.update(counts)
 
     def since(
         self,

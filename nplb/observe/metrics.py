@@ -123,6 +123,7 @@ class StatusCollector(Collector):
             add(f.APPLIED_GENERATION, status.applied.generation)
         add(f.RELOADS, status.reload.count - status.reload.refused, "taken")
         add(f.RELOADS, status.reload.refused, "refused")
+        add(f.UPGRADES_FAILED, status.reload.upgrades_failed)
         add(f.RELOAD_OK, not status.reload.errors)
         add(f.RELOAD_AT, status.reload.at)
 

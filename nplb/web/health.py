@@ -74,7 +74,9 @@ def _answer(request: web.Request, name: str, parts: tuple[ReadyPart, ...]) -> we
     if well and "verbose" not in request.query:
         return web.Response(text="ok")
     lines = [
-        f"[+]{part.name} ok" if part.ok else f"[-]{part.name} failed: {_line(part.detail)}"
+        f"[+]{part.name} ok{_remark(part.detail)}"
+        if part.ok
+        else f"[-]{part.name} failed: {_line(part.detail)}"
         for part in checked
     ]
     lines += [f"[+]{part.name} excluded: ok" for part in parts if part.name in excluded]
@@ -82,6 +84,11 @@ def _answer(request: web.Request, name: str, parts: tuple[ReadyPart, ...]) -> we
         lines.append(f"warn: some health checks cannot be excluded: no matches for {unknown}")
     lines.append(f"{name} check {'passed' if well else 'failed'}")
     return web.Response(status=200 if well else 503, text="\n".join(lines) + "\n")
+
+
+def _remark(detail: str) -> str:
+    """What to know of a part that is well: a reload that was refused, say."""
+    return f": {_line(detail)}" if detail else ""
 
 
 def _line(detail: str) -> str:

@@ -101,13 +101,20 @@ class AdminServer:
         """The server's URL, without a slash at its end."""
         return f"{'http' if self._tls is None else 'https'}://{self._address}"
 
-    async def start(self) -> None:
-        """Listen and serve. Raises HostError, which names the address and says what to do, and
+    @property
+    def listener(self) -> int:
+        """The descriptor of the listening socket, which stays the server's; -1 if it has none."""
+        sockets = self._server.sockets if self._server is not None else ()
+        return sockets[0].fileno() if sockets else -1
+
+    async def start(self, inherited: socket.socket | None = None) -> None:
+        """Listen and serve, over an `inherited` socket, owned from now on, if that has the right
+        address. Raises HostError, which names the address and says what to do, and
         ConfigurationError for files of TLS that can't be used."""
         if self._tls is not None:
             self._tls.load()
             self._guards.use_tls(self._tls.current)
-        sock = _bind(self._listen)
+        sock = _fitting(inherited, self._listen) or _bind(self._listen)
         name = sock.getsockname()
         self._address = Address(self._listen.ip, name[1])
         pages = Pages()
@@ -201,6 +208,18 @@ def _tell(guards: Guards) -> Middleware:
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+
+
+def _fitting(sock: socket.socket | None, listen: Address) -> socket.socket | None:
+    """The socket, if it has this address (port 0 is any); it is closed otherwise."""
+    if sock is None:
+        return None
+    ip, port = sock.getsockname()[:2]
+    if ip == listen.ip and listen.port in (0, port):
+        sock.setblocking(False)
+        return sock
+    sock.close()
+    return None
 
 
 def _bind(listen: Address) -> socket.socket:

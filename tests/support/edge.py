@@ -30,7 +30,17 @@ class Edge:
         self.admin = f"{networks.node(201)}:9090"
         self.config_path = directory / "nplb.yaml"
         self.log_path = directory / "nplb.log"
+        self.runtime = directory / "run"
         self.process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that is in control: the one started, or its successor."""
+        with suppress(OSError, ValueError):
+            pid = int((self.runtime / "control.lock").read_text())
+            if is_running(pid):
+                return pid
+        return self.process.pid if self.process is not None else 0
 
     def configure(self, clusters: str, **keys: str) -> None:
         """Write the configuration: `clusters` as YAML's flow, other keys as they are."""
@@ -42,6 +52,8 @@ class Edge:
             "workers": "2",
             "admin": f'{{listen: "{self.admin}"}}',
             "shutdown": "{drain: 5s}",
+            "runtime_dir": str(self.runtime),
+            "orphan_timeout": "60s",
             **keys,
         }
         text = "".join(f"{key}: {value}\n" for key, value in lines.items())
@@ -88,9 +100,7 @@ class Edge:
             with suppress(KeyError, IndexError):
                 if condition(status):
                     return
-            assert self.process is not None
-            ended = self.process.returncode
-            assert ended is None, f"nplb run ended with {ended}:\n{self.log()}"
+            assert is_running(self.pid), f"nplb run has ended:\n{self.log()}"
             late = asyncio.get_running_loop().time() > deadline
             assert not late, f"waited in vain for {what}; {json.dumps(status)[:4000]}\n{self.log()}"
             await asyncio.sleep(0.02)
@@ -120,8 +130,24 @@ class Edge:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        assert self.process is not None
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
+
+    async def killed(self) -> None:
+        """End its control process as a crash would, and wait until it has ended."""
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        while is_running(pid):  # noqa: ASYNC110 -- it is no child, perhaps
+            await asyncio.sleep(0.01)
+
+    async def upgraded(self) -> None:
+        """Have a successor take over, and wait until the old process has ended."""
+        before = self.pid
+        self.signal(signal.SIGUSR2)
+        await self.until(lambda _: self.pid != before, "a successor")
+        deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
+        while is_running(before):
+            assert asyncio.get_running_loop().time() < deadline, "the old process stays"
+            await asyncio.sleep(0.01)
 
     async def ended(self) -> int:
         """Wait for its end. Returns the exit code."""
@@ -131,15 +157,30 @@ class Edge:
 
     async def stop(self) -> None:
         """End it, whatever it does."""
-        if self.process is None or self.process.returncode is not None:
+        if self.process is None:
             return
-        self.signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(10):
-                await self.process.wait()
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            pid = self.pid
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    while is_running(pid):  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
+        # Workers that nobody can find any more end by themselves.
+        for left in self.runtime.glob("worker-*.sock"):
+            left.unlink()
+        with suppress(ProcessLookupError):
+            await asyncio.wait_for(self.process.wait(), 5)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, which has not ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 @asynccontextmanager

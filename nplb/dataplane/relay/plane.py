@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nplb.dataplane.relay.accounts import Accounts
@@ -233,6 +233,16 @@ class RelayPlane:
             if worker.alive:
                 self._pool.retire(worker)
         self._leaving = []
+
+    @property
+    def restarts(self) -> tuple[int, ...]:
+        """How often each worker was started again, by index."""
+        return tuple(self._pool.restarts)
+
+    def restore_restarts(self, restarts: Sequence[int]) -> None:
+        """Go on counting from these."""
+        for index, count in enumerate(restarts[: len(self._pool.restarts)]):
+            self._pool.restarts[index] = count
 
     # -- settings --------------------------------------------------------------
 
@@ -548,8 +558,8 @@ class RelayPlane:
         """Listen no more, from now on. Clients already in a queue are still taken."""
         self._closing = True
         self._seats.close()
-        self._pool.send({"op": "unlisten_all"})
-        self._pool.flush()
+        # They end by themselves with their last connection, even if this process is killed now.
+        self._pool.retire_all()
 
     async def drain(self, seconds: float) -> int:
         """Wait until no connection is open, at most so long; reset the rest, and return how

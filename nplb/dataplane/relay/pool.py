@@ -369,6 +369,12 @@ class WorkerPool:
 
     # -- the end -----------------------------------------------------------------
 
+    def retire_all(self) -> None:
+        """No worker takes a client any more, and none is started again."""
+        self._stopped = True
+        for worker in self.everyone:
+            self.retire(worker)
+
     async def stop(self) -> None:
         """End all workers; what is still open ends with them, as a shutdown."""
         self._stopped = True

@@ -141,6 +141,8 @@ plane: kernel
 health: {{interval: 300ms, timeout: 200ms}}
 admin: {{listen: off}}
 workers: 1
+runtime_dir: run
+orphan_timeout: 10s
 """
 MANIFESTS = """\
 apiVersion: v1

@@ -105,6 +105,23 @@ def test_a_reload_checks_first() -> None:
     assert int(base["WatchdogSec"][0]) > 10
 
 
+def test_workers_outlive_control_and_an_upgrade_can_take_over() -> None:
+    base = settings((DEPLOY / "nplb.service").read_text())
+    # With mixed or control-group, systemd would kill them when control has died.
+    assert base["KillMode"] == ["process"]
+    assert base["Restart"] == ["always"]
+    assert base["StartLimitIntervalSec"] == ["0"], "it never gives up starting control again"
+    assert base["OOMPolicy"] == ["continue"], "one worker that is killed does not stop the unit"
+    # Where the next control finds them: there as long as the unit is restarted.
+    assert base["RuntimeDirectory"] == ["nplb"]
+    assert base["RuntimeDirectoryPreserve"] == ["restart"]
+    assert base["RuntimeDirectoryMode"] == ["0700"]
+    # The one that ends is the main process still, and names its successor.
+    assert base["NotifyAccess"] == ["main"]
+    # What drains is not cut off, with the default of shutdown.drain.
+    assert int(base["TimeoutStopSec"][0]) > 30
+
+
 def test_the_readme_installs_every_file() -> None:
     for path in DEPLOY.rglob("*"):
         if path.is_file() and path.name != "README.md":

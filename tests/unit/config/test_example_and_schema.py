@@ -51,9 +51,8 @@ def test_the_example_has_every_key() -> None:
 def test_the_example_is_valid_and_shows_the_defaults() -> None:
     settings = load_settings(EXAMPLE, env={})
     admin = replace(settings.admin, hosts=(), token_file=None, read_token_file=None, tls=None)
-    settings = replace(
-        settings, clusters=(), frontends=(), pools=(), state_dir=None, workers=1, zone=""
-    )
+    settings = replace(settings, clusters=(), frontends=(), pools=(), workers=1, zone="")
+    settings = replace(settings, state_dir=None, runtime_dir=None)
     log = replace(settings.log, access_file=None)
     relay = replace(settings.relay, source_ranges_file=None, denied_ranges_file=None)
     listen = replace(settings.listen, load_balancer_port=None)

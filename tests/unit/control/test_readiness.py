@@ -5,6 +5,7 @@ from nplb.model.applied import Applied, Traffic, WorkerCounters
 from nplb.model.cluster import Snapshot, SourceState, SourceStatus
 from nplb.model.plan import Plan
 from nplb.model.settings import Settings
+from nplb.model.status import ReloadStatus
 from nplb.model.verdict import Verdict
 from nplb.plan.make import make_plan
 from tests.support.builders import a_cluster, a_node, a_service, a_snapshot, a_verdict
@@ -37,7 +38,7 @@ def unready(
         plan=make_plan(BOTH, known, by_address, Plan(), now),
         applied=Applied(generation=1) if applied else None,
         traffic=Traffic(workers=workers),
-        reload_errors=("nplb.yaml:1:1: wrong",),
+        reload=ReloadStatus(at=0.0, errors=("nplb.yaml:1:1: wrong",), upgrade_error="it failed"),
         stopping=stopping,
         now=now,
     )

@@ -1,0 +1,266 @@
+"""`nplb run` through crashes and upgrades of its own, in front of a lab: clients notice nothing."""
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from nplb.lab.cluster import Lab
+from tests.component.run.test_run import ECHO, WEB, of_lab
+from tests.support.edge import STARTED_SECONDS, Edge, ask, is_running, make_edge
+from tests.support.lab import Networks, make_lab
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
+    async with make_edge(tmp_path, networks) as edge:
+        yield edge
+
+
+@pytest.fixture
+async def lab(networks: Networks) -> AsyncIterator[Lab]:
+    async with make_lab(networks, nodes=2) as lab:
+        await lab.apply(WEB)
+        await lab.apply(ECHO)
+        await lab.service_ready("default/web")
+        await lab.service_ready("default/echo")
+        yield lab
+
+
+class Crowd:
+    """Clients that ask all the time: `asked` how often, `failed` what went wrong. Beside them
+    one connection that is never given up."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self.asked = 0
+        self.failed: list[str] = []
+        self._stop = asyncio.Event()
+        self._clients: list[asyncio.Task[None]] = []
+        self._lines: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def __aenter__(self) -> Self:
+        self._clients = [asyncio.create_task(self._ask()) for _ in range(3)]  # noqa: TID251
+        self._lines = [await asyncio.open_connection(self.edge.ip, 30007) for _ in range(4)]
+        return self
+
+    async def _ask(self) -> None:
+        while not self._stop.is_set():
+            try:
+                answer = await ask(self.edge.ip, 30080)
+                if "service web" not in answer:
+                    self.failed.append(answer)
+            except (OSError, TimeoutError) as error:
+                self.failed.append(repr(error))
+            self.asked += 1
+            await asyncio.sleep(0.005)
+
+    async def old_connections_live(self) -> bool:
+        """Whether every connection that was made at the beginning still carries bytes."""
+        for reader, writer in self._lines:
+            writer.write(b"still here")
+            if await reader.readexactly(10) != b"still here":
+                return False
+        return True
+
+    async def __aexit__(self, *error: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._clients)
+        for _, writer in self._lines:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+def accepted(text: str) -> int:
+    """How many clients all frontends have taken, by the metrics page."""
+    found = re.findall(
+        r"^nplb_frontend_connections_accepted_total\{.*\} (\S+)$", text, re.MULTILINE
+    )
+    return int(sum(float(number) for number in found))
+
+
+def since_by_node(status: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{f['key']['service']['name']} {b['key']['node']}": b["since"]
+        for f in status["plan"]["frontends"]
+        for b in f["backends"]
+    }
+
+
+def worker_pids(status: dict[str, Any]) -> list[int]:
+    return [worker["pid"] for worker in status["traffic"]["workers"]]
+
+
+async def test_control_is_killed_and_the_next_one_goes_on(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    async with Crowd(edge) as crowd:
+        await asyncio.sleep(1.5)  # what is to be handed on is written once a second
+        for _ in range(2):
+            before = await edge.status()
+            counted = accepted((await edge.get("/metrics"))[1])
+            await edge.killed()
+            asked = crowd.asked
+            while crowd.asked < asked + 20:  # noqa: ASYNC110 -- nobody is in control
+                await asyncio.sleep(0.02)
+            assert await crowd.old_connections_live()
+            await edge.start()
+            await edge.ready()
+            after = await edge.status()
+            assert worker_pids(after) == worker_pids(before)
+            assert since_by_node(after) == since_by_node(before)
+            assert accepted((await edge.get("/metrics"))[1]) >= counted + 20
+            assert await crowd.old_connections_live()
+            kinds = [d["kind"] for d in after["decisions"]]
+            assert kinds.count("started") >= 2, "the journal goes on"
+            assert kinds.count("frontend_added") == 2
+    assert crowd.failed == []
+
+
+async def test_an_upgrade_goes_unnoticed(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    gaps: list[str] = []
+    stop = asyncio.Event()
+
+    async def watch_the_admin_port() -> None:
+        while not stop.is_set():
+            code, text = await edge.get("/readyz")
+            if code != 200:
+                gaps.append(f"{code}: {text}")
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch_the_admin_port())  # noqa: TID251
+    async with Crowd(edge) as crowd:
+        for _ in range(2):
+            before = await edge.status()
+            counted = accepted((await edge.get("/metrics"))[1])
+            await edge.upgraded()
+            await edge.ready()
+            after = await edge.status()
+            assert not set(worker_pids(after)) & set(worker_pids(before))
+            assert since_by_node(after) == since_by_node(before)
+            assert accepted((await edge.get("/metrics"))[1]) >= counted
+            assert await crowd.old_connections_live()
+    stop.set()
+    await watching
+    assert crowd.failed == []
+    assert gaps == [], "the admin port answers all the time"
+    # The old workers end with their last connection.
+    old = [pid for pid in worker_pids(before) if pid not in worker_pids(after)]
+    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
+    while any(is_running(pid) for pid in old):
+        assert asyncio.get_running_loop().time() < deadline, "old workers stay"
+        await asyncio.sleep(0.05)
+    edge.signal(signal.SIGTERM)
+    while is_running(edge.pid):
+        assert asyncio.get_running_loop().time() < deadline, "the successor does not stop"
+        await asyncio.sleep(0.05)
+
+
+async def test_an_upgrade_that_fails_changes_nothing(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    pid, before = edge.pid, await edge.status()
+    good = edge.config_path.read_text()
+    async with Crowd(edge) as crowd:
+        edge.config_path.write_text(good + "balanse: best\n")
+        edge.signal(signal.SIGUSR2)
+        await edge.until(lambda s: s["reload"]["upgrade_error"], "the upgrade to fail")
+        assert edge.pid == pid
+        error = (await edge.status())["reload"]["upgrade_error"]
+        assert "exit code 78" in error
+        assert "balanse" in edge.log()
+        code, text = await edge.get("/readyz?verbose")
+        assert code == 200
+        assert "exit code 78" in text
+        assert "nplb_upgrades_failed_total 1.0" in (await edge.get("/metrics"))[1]
+        edge.config_path.write_text(good)
+
+        # One that is killed when it has workers already.
+        edge.signal(signal.SIGUSR2)
+        successor = await child_with_workers(pid, set(worker_pids(before)))
+        os.kill(successor, signal.SIGKILL)
+        await edge.until(lambda s: s["reload"]["upgrades_failed"] == 2, "the second to fail")
+        assert edge.pid == pid
+        assert worker_pids(await edge.status()) == worker_pids(before)
+        assert await crowd.old_connections_live()
+        await lab.apply(WEB.replace("web", "late").replace("30080", "30081"))
+        await edge.serves("late")
+
+        await edge.upgraded()
+        await edge.ready()
+        assert (await edge.status())["reload"]["upgrade_error"] == ""
+        assert "service late" in await ask(edge.ip, 30081)
+        assert await crowd.old_connections_live()
+    assert crowd.failed == []
+
+
+async def child_with_workers(pid: int, known: set[int]) -> int:
+    """Wait until a process has a child that has children of its own; the child."""
+    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        for child in children_of(pid):
+            if child not in known and children_of(child):
+                return child
+        await asyncio.sleep(0.002)
+    raise AssertionError("no successor with workers came")
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+async def test_a_second_nplb_with_the_same_runtime_directory_is_refused(
+    edge: Edge, lab: Lab, tmp_path: Path, networks: Networks
+) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    first = edge.process
+    await edge.start()
+    assert await edge.ended() == 1
+    assert f"another nplb (pid {edge.pid}) runs" in edge.log()
+    edge.process = first
+    await edge.ready()
+
+
+async def test_control_comes_back_while_the_api_is_away(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    await asyncio.sleep(1.5)
+    lab.faults.apply("api", "restart=1h")
+    await edge.killed()
+    await edge.start()
+    await edge.ready()
+    # It plans with the last known state: a node that fails now is found and left out.
+    lab.faults.apply("node-1", "refuse")
+    await edge.until(
+        lambda s: (
+            [
+                b["state"]
+                for f in s["plan"]["frontends"]
+                for b in f["backends"]
+                if b["key"]["node"] == "node-1"
+            ]
+            == ["down", "down"]
+        ),
+        "the node to be out",
+    )
+    for _ in range(5):
+        assert "service web" in await ask(edge.ip, 30080)
