@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -98,12 +99,33 @@ def worker_pids(status: dict[str, Any]) -> list[int]:
     return [worker["pid"] for worker in status["traffic"]["workers"]]
 
 
+async def handed_on(edge: Edge) -> None:
+    """Wait until the workers keep what the next control is to go on from: that is written once a
+    second."""
+
+    def is_kept(status: dict[str, Any]) -> bool:
+        pid = worker_pids(status)[0]
+        history, plan = kept(pid, "history"), kept(pid, "plan")
+        return history.count('"healthy":true') == 4 and plan.count('"state":"active"') == 4
+
+    await edge.until(is_kept, "the state to be kept")
+
+
+def kept(pid: int, name: str) -> str:
+    """What a process holds in memory under this name."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if str(link.readlink()).startswith(f"/memfd:nplb-{name} "):
+                return link.read_text()
+    return ""
+
+
 async def test_control_is_killed_and_the_next_one_goes_on(edge: Edge, lab: Lab) -> None:
     edge.configure(of_lab(lab))
     await edge.start()
     await edge.ready()
     async with Crowd(edge) as crowd:
-        await asyncio.sleep(1.5)  # what is to be handed on is written once a second
+        await handed_on(edge)
         for _ in range(2):
             before = await edge.status()
             counted = accepted((await edge.get("/metrics"))[1])
@@ -243,7 +265,7 @@ async def test_control_comes_back_while_the_api_is_away(edge: Edge, lab: Lab) ->
     edge.configure(of_lab(lab))
     await edge.start()
     await edge.ready()
-    await asyncio.sleep(1.5)
+    await handed_on(edge)
     lab.faults.apply("api", "restart=1h")
     await edge.killed()
     await edge.start()
