@@ -93,7 +93,7 @@ def has_pods(lab: Lab, node: str) -> bool:
         for slice_ in lab.api.store.list("endpointslices", "default")
         for endpoint in slice_["endpoints"] or []
     ]
-    found = any(e["nodeName"] == node and e["conditions"]["ready"] for e in endpoints)
+    found = any(e.get("nodeName") == node and e["conditions"]["ready"] for e in endpoints)
     return found or not lab.is_settled
 
 
