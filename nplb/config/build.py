@@ -114,6 +114,7 @@ def build_settings(sections: Sections, base: Path, env: Mapping[str, str]) -> Se
             window_seconds=edge.health.blast_radius.window,
         ),
         prefer_pods=edge.prefer_pods,
+        nodes_per_service=edge.nodes_per_service,
         plane=edge.plane,
         kernel=kernel,
         workers=usable_cpus() if edge.workers is None else edge.workers,

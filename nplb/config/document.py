@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from nplb.config.annotationkeys import GROUPS, NAMES
 from nplb.config.connections import ConnectionKeys, FrontendSection
@@ -43,6 +43,7 @@ from nplb.config.fields import (
 from nplb.config.health import HealthSection
 from nplb.config.keys import DAY, Section, duration, key, section
 from nplb.config.pools import PoolSection
+from nplb.config.values import kind_of
 from nplb.config.words import did_you_mean, shown
 from nplb.model.settings import (
     AnonymousRead,
@@ -56,6 +57,8 @@ from nplb.model.settings import (
     ShutdownSettings,
     WriteSettings,
 )
+
+MAX_NODES = 100_000
 
 # What the defaults are, by the types that own them.
 _CLUSTER = ClusterSettings(name="", source=ManifestsSource(paths=()))
@@ -113,6 +116,31 @@ AddressTypes = Annotated[
     BeforeValidator(only_list),
     AfterValidator(some_distinct),
     many_schema({"type": "string", "enum": [str(t) for t in NodeAddressType]}),
+]
+
+
+def _read_nodes_per_service(value: object) -> int | None:
+    if value == "auto":
+        return None
+    if value == "off":
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_NODES:
+        return value
+    bounds = f"auto, off, or from 1 to {MAX_NODES:,}"
+    raise ValueError(f"must be {bounds}, not {kind_of(value)}")
+
+
+NodesPerService = Annotated[
+    int | None,
+    PlainValidator(_read_nodes_per_service),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["auto", "off"]},
+                {"type": "integer", "minimum": 1, "maximum": MAX_NODES},
+            ]
+        }
+    ),
 ]
 _ANNOTATIONS = (*NAMES, *GROUPS)
 
@@ -366,6 +394,13 @@ class EdgeSection(ConnectionKeys):
     workers: Workers = key(
         None,
         "How many relay processes there are. `auto`: one for each CPU that nplb may use.",
+        shown="auto",
+    )
+    nodes_per_service: NodesPerService = key(
+        None,
+        "How many of a cluster's nodes one Service uses, if any node leads to its pods. `auto`: "
+        "all, until Services times nodes are too many; then a part of them for each, spread "
+        "evenly. `off`: all.",
         shown="auto",
     )
     zone: Maybe[Text] = key(

@@ -22,6 +22,7 @@ from nplb.model.verdict import ProbeTarget
 from nplb.observe.journal import Journal
 from nplb.plan.diff import plan_decisions
 from nplb.plan.make import make_plan
+from nplb.plan.memo import Memo
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Reconciler:
         self._drains: tuple[ManualDrain, ...] = inputs.drains.get()
         self._source_notes: dict[str, _SourceNote] = {}
         self._annotations = AnnotationBook()
+        self._memo = Memo()
         self._passed = asyncio.Event()
 
     def restore(self, plan: Plan, sources: Mapping[str, SourceStatus]) -> None:
@@ -152,6 +154,7 @@ class Reconciler:
             now,
             drains=self._inputs.drains.get(),
             wishes=self._annotations.read(settings, snapshots),
+            memo=self._memo,
         )
         self._journal.extend(plan_decisions(self.plan, plan, now))
         self.plan = plan

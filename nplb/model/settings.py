@@ -222,7 +222,8 @@ class Settings:
     `frontends_per_namespace` how many frontends one namespace may have (0: any number),
     `max_connections` how many connections all of them may have open (0: as many as they have
     descriptors for). `prefer_pods` prefers nodes that hold ready pods of a Service with
-    `externalTrafficPolicy: Cluster`. `zone` is the edge's own, whose nodes
+    `externalTrafficPolicy: Cluster`, `nodes_per_service` is how many nodes such a Service uses (0:
+    all, None: as `plan.spread` says). `zone` is the edge's own, whose nodes
     are preferred; empty prefers none. `state_dir` holds what must outlive a restart (ledgers of
     manifests); None keeps nothing. `runtime_dir` is where the next control process finds the
     relay's workers; None is a directory of the configuration's own. Without a control process
@@ -244,6 +245,7 @@ class Settings:
     sharing: SharingSettings = SharingSettings()
     blast_radius: BlastRadius = BlastRadius()
     prefer_pods: bool = False
+    nodes_per_service: int | None = None
     plane: PlaneKind = PlaneKind.RELAY
     kernel: KernelOptions = KernelOptions()
     workers: int = 1

@@ -1,7 +1,8 @@
 """Which Services' ports want a frontend, where it would listen, and why others get none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nplb.model.annotations import Wish
 from nplb.model.cluster import Service, ServicePort, ServiceType, Snapshot
@@ -42,6 +43,15 @@ class Candidate:
     asked: int = 0
 
 
+class OfService(NamedTuple):
+    """What was found of one Service, and of what."""
+
+    service: Service
+    wish: Wish
+    candidates: Sequence[Candidate]
+    skipped: Sequence[Skipped]
+
+
 _NOTHING = Wish()
 
 
@@ -50,40 +60,66 @@ def find_candidates(
     cluster: ClusterSettings,
     snapshot: Snapshot,
     wishes: Mapping[ServiceKey, Wish],
+    known: dict[ServiceKey, OfService] | None = None,
 ) -> tuple[list[Candidate], list[Skipped]]:
-    """The ports of one cluster that want a frontend, and those that get none, with why."""
+    """The ports of one cluster that want a frontend, and those that get none, with why. `known`
+    is what was found with the same settings before, and is brought up to date."""
     selector = parse_selector(cluster.service_selector)
     entries: dict[str, list[FrontendSettings]] = {}
     for entry in settings.frontends:
         entries.setdefault(entry.service, []).append(entry)
+    known = {} if known is None else known
+    now: dict[ServiceKey, OfService] = {}
     found: list[Candidate] = []
     skipped: list[Skipped] = []
     for service in snapshot.services:
-        if not service.uses_node_ports or not is_chosen(cluster, selector, service):
+        if not service.uses_node_ports:
             continue
         wish = wishes.get(service.key, _NOTHING)
-        own = entries.get(service.key.short, ())
-        for port in service.ports:
-            key = FrontendKey(service.key, port.port, port.protocol)
-            override = overrides_for(own, service, port, wish.options)
-            plane = override.plane or settings.plane
-            skip = _skip(cluster, service, port, plane)
-            if skip is not None:
-                skipped.append(Skipped(key=key, reason=skip[0], detail=skip[1]))
-                continue
-            listen = override.listen or _listen(settings.listen, service, port)
-            found.append(
-                Candidate(
-                    key=key,
-                    cluster=cluster,
-                    service=service,
-                    port=port,
-                    listen=listen,
-                    pinned=override.listen is not None,
-                    override=override,
-                    asked=wish.ports.get(key, 0) if override.listen is None else 0,
-                )
+        of = known.get(service.key)
+        if of is None or of.service is not service or of.wish is not wish:
+            own = entries.get(service.key.short, ())
+            chosen = is_chosen(cluster, selector, service)
+            mine = _of_service(settings, cluster, service, own, wish) if chosen else ((), ())
+            of = OfService(service, wish, *mine)
+        now[service.key] = of
+        found += of.candidates
+        skipped += of.skipped
+    known.clear()
+    known.update(now)
+    return found, skipped
+
+
+def _of_service(
+    settings: Settings,
+    cluster: ClusterSettings,
+    service: Service,
+    entries: Sequence[FrontendSettings],
+    wish: Wish,
+) -> tuple[list[Candidate], list[Skipped]]:
+    found: list[Candidate] = []
+    skipped: list[Skipped] = []
+    for port in service.ports:
+        key = FrontendKey(service.key, port.port, port.protocol)
+        override = overrides_for(entries, service, port, wish.options)
+        plane = override.plane or settings.plane
+        skip = _skip(cluster, service, port, plane)
+        if skip is not None:
+            skipped.append(Skipped(key=key, reason=skip[0], detail=skip[1]))
+            continue
+        listen = override.listen or _listen(settings.listen, service, port)
+        found.append(
+            Candidate(
+                key=key,
+                cluster=cluster,
+                service=service,
+                port=port,
+                listen=listen,
+                pinned=override.listen is not None,
+                override=override,
+                asked=wish.ports.get(key, 0) if override.listen is None else 0,
             )
+        )
     return found, skipped
 
 

@@ -49,9 +49,11 @@ def make_frontend(
     now: float,
     *,
     evidence: NodeEvidence = NOTHING_KNOWN,
+    most_nodes: int = 0,
 ) -> tuple[Frontend, Probed]:
     """One frontend, and what to probe for it. The loop runs once for every node of every
-    Service, so it builds nothing that the plan before already has."""
+    Service, so it builds nothing that the plan before already has. It has `most_nodes` backends
+    (0 for any number), unless it matters which node a client comes to."""
     service, override = candidate.service, candidate.override
     health = override.health or settings.health
     options = service_options(override.relay or settings.relay, service)
@@ -72,7 +74,8 @@ def make_frontend(
     leavers: list[Leaver] = []
     left_out: list[LeftOut] = []
     met = 0
-    rows = view.rows(service.ip_families)
+    all_rows = view.rows(service.ip_families)
+    rows = all_rows if local or near_pods else view.chosen(service, most_nodes)
     for node, ip, node_out, weight, tier, note in rows:
         name = node.name
         before = earlier.get(name)
@@ -154,13 +157,13 @@ def make_frontend(
             )
         )
     if previous is not None and met < len(earlier):
-        names = {row.node.name for row in rows}
+        names = {row.node.name for row in all_rows}
         for name in sorted(earlier.keys() - names):
             _note_gone(earlier[name], asked, verdicts, leavers, left_out)
     if previous is not None and previous.left_out:
-        left_out += _still_counted(previous, rows, settings.blast_radius, now)
+        left_out += _still_counted(previous, all_rows, settings.blast_radius, now)
     if leavers:
-        kept = _settle(leavers, backends, left_out, settings.blast_radius, now, not rows)
+        kept = _settle(leavers, backends, left_out, settings.blast_radius, now, not all_rows)
         if probed:
             probes.node_ports.extend(kept)
     whole = [backend for backend in backends if backend is not None]

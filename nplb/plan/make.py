@@ -14,12 +14,14 @@ from nplb.model.settings import Settings
 from nplb.model.verdict import Verdict
 from nplb.plan.candidates import Candidate, find_candidates
 from nplb.plan.frontend import Probed, make_frontend
+from nplb.plan.memo import Memo
 from nplb.plan.pools import gather_pools, make_pool
 from nplb.plan.ports import assign_ports
 from nplb.plan.probes import plan_probes
 from nplb.plan.quota import within_quota
+from nplb.plan.spread import nodes_limit
 from nplb.plan.view import ClusterView
-from nplb.policy.evidence import NodeEvidence, judge_nodes
+from nplb.policy.evidence import NodeEvidence
 
 NO_WISHES = Wishes()
 
@@ -33,6 +35,7 @@ def make_plan(
     *,
     drains: Sequence[ManualDrain] = (),
     wishes: Wishes = NO_WISHES,
+    memo: Memo | None = None,
 ) -> Plan:
     """The plan that these inputs give.
 
@@ -40,45 +43,65 @@ def make_plan(
     nothing yet. `previous` gives what must outlive a pass: since when a backend is as it is,
     and the generation, which grows only when the content changes. `now` is epoch seconds.
     `drains` are nodes taken out by hand, `wishes` what annotations of Services ask for.
+    `memo` makes it quicker and changes nothing of it.
     """
+    memo = Memo() if memo is None else memo
+    memo.begin(settings, drains, verdicts, previous)
     before = {frontend.key: frontend for frontend in previous.frontends}
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
     for cluster in sorted(settings.clusters, key=lambda c: c.name):
         snapshot = snapshots.get(cluster.name)
         if snapshot is not None:
-            found, left = find_candidates(settings, cluster, snapshot, wishes.by_service)
+            found, left = find_candidates(
+                settings, cluster, snapshot, wishes.by_service, memo.services(cluster.name)
+            )
             candidates += found
             skipped += left
 
     pools = gather_pools(settings, candidates)
     served, over = within_quota(pools.candidates, settings.frontends_per_namespace, before)
     skipped += (*pools.skipped, *over)
-    ports = assign_ports(settings, served, before)
+    ports = memo.ports(served)
+    if ports is None:
+        ports = assign_ports(settings, served, before)
+        memo.keep_ports(served, ports)
     pooled: list[Pooled] = []
     parts = {part.frontend.key: part.frontend for part in previous.pooled}
     frontends: list[Frontend] = []
     probed: list[Probed] = []
     views: dict[str, ClusterView] = {}
-    known: dict[str, NodeEvidence] = {}
+    known: dict[str, tuple[NodeEvidence, int]] = {}
 
     def make(candidate: Candidate, earlier: Frontend | None) -> Frontend:
         cluster = candidate.cluster
         view = views.get(cluster.name)
         if view is None:
-            view = views[cluster.name] = ClusterView.of(
-                cluster,
-                snapshots[cluster.name],
-                settings.zone,
-                drains,
-                settings.blast_radius,
+            view = memo.view(settings, cluster, snapshots[cluster.name], drains)
+            views[cluster.name] = view
+            empty = _empty_ports(view, candidates)
+            ports_here = sum(1 for one in candidates if one.cluster.name == cluster.name)
+            known[cluster.name] = (
+                memo.evidence(cluster.name, verdicts, empty),
+                nodes_limit(settings.nodes_per_service, ports_here, len(view.nodes)),
             )
-            known[cluster.name] = judge_nodes(verdicts.values(), _empty_ports(view, candidates))
-        frontend, probes = make_frontend(
-            settings, candidate, view, verdicts, earlier, now, evidence=known[cluster.name]
-        )
-        probed.append(probes)
-        return frontend
+        evidence, most = known[cluster.name]
+        made = memo.frontend(candidate, view, evidence, most, earlier)
+        if made is None:
+            frontend, probes = make_frontend(
+                settings,
+                candidate,
+                view,
+                verdicts,
+                earlier,
+                now,
+                evidence=evidence,
+                most_nodes=most,
+            )
+            probes = memo.keep_frontend(candidate, view, evidence, most, frontend, probes)
+            made = frontend, probes
+        probed.append(made[1])
+        return made[0]
 
     for candidate in sorted(ports.candidates, key=lambda c: c.key):
         lost = ports.lost.get(candidate.key)
@@ -95,7 +118,10 @@ def make_plan(
         frontends.append(make_pool(settings, candidate, own, before.get(candidate.key)))
         pooled += [Pooled(frontend=frontend, pool=candidate.key) for frontend, _ in own]
 
-    targets, detection = plan_probes(probed, settings.sharing, previous.probes)
+    targets, detection = memo.probes(probed, previous.probes) or plan_probes(
+        probed, settings.sharing, previous.probes
+    )
+    memo.keep_probes(probed, targets, detection)
     plan = Plan(
         generation=previous.generation,
         frontends=tuple(frontends),
@@ -106,9 +132,9 @@ def make_plan(
         pooled=tuple(sorted(pooled, key=lambda part: part.frontend.key)),
         refusals=_sorted((*wishes.refusals, *ports.refusals)),
     )
-    if plan == previous:
-        return previous
-    return replace(plan, generation=previous.generation + 1)
+    plan = previous if plan == previous else replace(plan, generation=previous.generation + 1)
+    memo.end(plan)
+    return plan
 
 
 def _sorted(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:

@@ -1,13 +1,14 @@
 """One cluster as every Service of it needs to know it, computed once a pass."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from nplb.model.cluster import EndpointSlice, Node, Service, Snapshot
 from nplb.model.drain import ManualDrain
 from nplb.model.health import BlastRadius
 from nplb.model.settings import ClusterSettings
+from nplb.plan.spread import Ring
 from nplb.policy.nodes import (
     EndpointCounts,
     Exclusion,
@@ -52,6 +53,7 @@ class ClusterView:
     ready_counts: bool
     _rows: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
     _endpoints: dict[tuple[str, str], EndpointCounts] = field(default_factory=dict)
+    _rings: dict[tuple[str, ...], tuple[Ring, list[int], list[int]]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -61,17 +63,20 @@ class ClusterView:
         zone: str,
         drains: Sequence[ManualDrain],
         blast_radius: BlastRadius,
+        before: tuple[Snapshot, "ClusterView"] | None = None,
     ) -> "ClusterView":
         """The view that a snapshot gives. `zone` is the edge's own, `drains` of any cluster.
+        `before` is a view with the same settings and drains, and its snapshot: what holds of it is
+        used again.
 
         Where more nodes are NotReady than may leave by the API's word, Ready counts for
         nothing: a few nodes must not get all clients because of a mass NotReady.
         """
+        slices, endpoints = _slices(snapshot, before)
+        if before is not None and snapshot.nodes is before[0].nodes:
+            return replace(before[1], slices=slices, _endpoints=endpoints)
         drained = {d.node: drain_exclusion(d) for d in drains if d.cluster == cluster.name}
         selector = parse_selector(cluster.node_selector)
-        slices: dict[tuple[str, str], list[EndpointSlice]] = {}
-        for piece in snapshot.slices:
-            slices.setdefault((piece.namespace, piece.service), []).append(piece)
         ordered = sorted(snapshot.nodes, key=lambda node: node.name)
         nodes = tuple(
             (node, drained.get(node.name) or node_exclusion(node, selector)) for node in ordered
@@ -84,6 +89,7 @@ class ClusterView:
             nodes=nodes,
             slices=slices,
             ready_counts=not_ready <= blast_radius.limit(len(usable)),
+            _endpoints=endpoints,
         )
 
     def endpoints(self, service: Service) -> EndpointCounts:
@@ -93,6 +99,24 @@ class ClusterView:
         if counts is None:
             counts = self._endpoints[key] = count_endpoints(self.slices.get(key, ()))
         return counts
+
+    def chosen(self, service: Service, limit: int) -> list[Row]:
+        """The rows of the nodes that a Service uses if it may use `limit` of them (0 for all),
+        and of those that no Service may use."""
+        families = service.ip_families
+        rows = self.rows(families)
+        if not limit or len(rows) <= limit:
+            return rows
+        found = self._rings.get(families)
+        if found is None:
+            usable = [i for i, row in enumerate(rows) if row.out is None and row.ip is not None]
+            in_use = frozenset(usable)
+            ring = Ring([rows[index].node.name for index in usable])
+            others = [index for index in range(len(rows)) if index not in in_use]
+            found = self._rings[families] = ring, usable, others
+        ring, usable, others = found
+        mine = [usable[place] for place in ring.choose(service.key, limit)]
+        return [rows[index] for index in sorted([*mine, *others])]
 
     def rows(self, families: tuple[str, ...]) -> list[Row]:
         """Every node with its address for Services of these families, and why it is out."""
@@ -114,6 +138,25 @@ class ClusterView:
             ]
             self._rows[families] = rows
         return rows
+
+
+def _slices(
+    snapshot: Snapshot, before: tuple[Snapshot, ClusterView] | None
+) -> tuple[
+    Mapping[tuple[str, str], Sequence[EndpointSlice]], dict[tuple[str, str], EndpointCounts]
+]:
+    """The slices of each Service, and what is counted of them already."""
+    if before is not None and snapshot.slices is before[0].slices:
+        return before[1].slices, before[1]._endpoints
+    slices: dict[tuple[str, str], list[EndpointSlice]] = {}
+    for piece in snapshot.slices:
+        slices.setdefault((piece.namespace, piece.service), []).append(piece)
+    if before is None:
+        return slices, {}
+    known, counted = before[1].slices, before[1]._endpoints
+    return slices, {
+        key: counts for key, counts in counted.items() if known.get(key, ()) == slices.get(key, ())
+    }
 
 
 def _weight(node: Node) -> int:
