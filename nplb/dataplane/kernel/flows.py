@@ -85,6 +85,10 @@ class Leavers:
             deadline = _deadline(before, backend)
             if deadline is None and backend.state is BackendState.ACTIVE:
                 deadline = _leave_deadline(before, now)
+            if deadline is None and backend.key.frontend.protocol is Protocol.UDP:
+                # A client that keeps asking would stay with a node that is no more: nothing ends
+                # a UDP flow but silence. kube-proxy ends them too.
+                deadline = now
             if deadline is not None:
                 self._gone.setdefault(source(backend), deadline)
 

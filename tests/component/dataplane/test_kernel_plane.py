@@ -115,6 +115,38 @@ async def test_a_udp_client_that_asked_too_early_is_served_once_it_can_be(
     assert name in ("one", "two")
 
 
+@pytest.mark.parametrize("how", ["down", "draining, close", "removed"])
+@pytest.mark.parametrize("edge", ["10.71.0.1", "fd71::1"])
+async def test_a_udp_client_moves_off_a_node_that_is_gone(
+    world: Site, plane: KernelPlane, how: str, edge: str
+) -> None:
+    """Though it keeps asking from one port, so that its tracked flow never ends by itself."""
+    frontend = a_frontend(
+        ips=("10.72.1.2", "10.72.2.2", "fd72:1::2", "fd72:2::2"),
+        listen=("10.71.0.1", "fd71::1"),
+        protocol=Protocol.UDP,
+        edge_port=53,
+        relay=RelayOptions(on_leave=Leave.CLOSE if "close" in how else Leave.KEEP),
+    )
+    await plane.apply(a_plan(frontend))
+
+    async def answered_by() -> str:
+        return (await asyncio.to_thread(ask, world.client, Address(edge, 53), 5.0, 40054))[0]
+
+    name = await answered_by()
+    assert {await answered_by() for _ in range(3)} == {name}
+    places = [("one", "two").index(name) + 1, ("one", "two").index(name) + 3]
+    gone = frontend
+    for place in reversed(places):
+        if how == "removed":
+            gone = without(gone, place)
+        else:
+            state = BackendState.DOWN if how == "down" else BackendState.DRAINING
+            gone = with_state(gone, place, state)
+    await plane.apply(a_plan(gone))
+    assert {await answered_by() for _ in range(3)} == {"two" if name == "one" else "one"}
+
+
 async def test_nodes_see_the_edge_or_the_client(world: Site, plane: KernelPlane) -> None:
     frontend = a_frontend(ips=("10.72.1.2",))
     await plane.apply(a_plan(frontend))

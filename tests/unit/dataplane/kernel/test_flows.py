@@ -6,6 +6,7 @@ import pytest
 
 from nplb.dataplane.kernel.flows import Leavers, source
 from nplb.model.kernel import KernelOptions
+from nplb.model.keys import Protocol
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendReason, BackendState
 from nplb.model.relay import Leave, RelayOptions
@@ -50,6 +51,16 @@ def test_kept_connections_are_kept() -> None:
     for now in (with_state(frontend, 1, BackendState.DRAINING), without(frontend, 1)):
         leavers.observe([frontend], 0.0)
         assert not leavers.observe([now], 1e9).sources
+
+
+def test_udp_flows_do_not_stay_with_a_node_that_is_no_more() -> None:
+    leavers = Leavers()
+    frontend = a_frontend(protocol=Protocol.UDP, relay=RelayOptions(on_leave=Leave.KEEP))
+    leavers.observe([frontend], 0.0)
+    draining = with_state(frontend, 1, BackendState.DRAINING)
+    assert not leavers.observe([draining], 1.0).sources
+    due = leavers.observe([without(frontend, 1)], 2.0)
+    assert due.sources == {source(frontend.backends[0])}
 
 
 def test_what_left_the_plan_ends_by_the_policy_it_had() -> None:
