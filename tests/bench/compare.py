@@ -73,7 +73,7 @@ def measure(
     run: Run, arena: Arena, contender: Contender, threads: int, number: int, wanted: list[str]
 ) -> None:
     """One contender's turn in one round."""
-    if contender.name == "direct" and threads > 1:
+    if threads > 1 and not contender.has_threads:
         return
     print(f"round {number + 1}/{run.rounds}, {threads} thread(s): {contender.name}", flush=True)
     process = contender.start(arena, threads)

@@ -54,11 +54,13 @@ STREAM_MODULES = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
     """One way from client to nodes. `ip` is where the client connects to, `bulk_ip` for bulk,
-    which is one node's alone."""
+    which is one node's alone; `has_threads` is whether it makes a difference how many it is
+    given."""
 
     name: str
     ip: str = EDGE_IP
     bulk_ip: str = EDGE_IP
+    has_threads: bool = True
 
     def start(self, arena: Arena, threads: int) -> "subprocess.Popen[bytes] | None":
         """Start it with so many threads or workers; None when there is nothing to start."""
@@ -72,10 +74,10 @@ class Contender:
 
 
 CONTENDERS = (
-    Contender(name="direct", ip=SHARED_IP, bulk_ip=NODE_IPS[0]),
+    Contender(name="direct", ip=SHARED_IP, bulk_ip=NODE_IPS[0], has_threads=False),
     Contender(name="nplb"),
-    Contender(name="nplb-kernel"),
-    Contender(name="nplb-kernel-2000"),
+    Contender(name="nplb-kernel", has_threads=False),
+    Contender(name="nplb-kernel-2000", has_threads=False),
     Contender(name="haproxy-tuned"),
     Contender(name="haproxy"),
     Contender(name="nginx"),
