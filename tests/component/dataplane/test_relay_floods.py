@@ -29,6 +29,7 @@ from tests.support.relay import (
 HARM = "127.0.8.8"
 PROXY = "127.0.7.7"
 REQUESTS = 150
+LIMITS = (EndReason.LIMIT_CLIENT, EndReason.LIMIT_CLIENT_RATE)
 
 Attack = Callable[[Frontend, asyncio.Event], Awaitable[int]]
 
@@ -140,7 +141,8 @@ async def test_others_notice_nothing(attack: Attack, capsys: pytest.CaptureFixtu
         if attack is endless_headers:
             assert ends[EndReason.PROXY_HEADER] > 0
         else:
-            assert ends[EndReason.LIMIT_CLIENT] + ends[EndReason.LIMIT_CLIENT_RATE] > 0
+            # On a slow machine they may all come too slowly for one of the two.
+            assert any(ends.get(reason) for reason in LIMITS)
 
 
 # -- half-open connections ----------------------------------------------------

@@ -246,7 +246,7 @@ class Channel:
     def _commit(self, message: dict[str, Any]) -> None:
         generation = int(message["generation"])
         self.worker.counters[GENERATION] = generation
-        self.worker.show()
+        self.worker.tick()
         self._send({"op": "applied", "generation": generation, "serial": int(message["serial"])})
 
     def _unlisten_all(self, message: dict[str, Any]) -> None:

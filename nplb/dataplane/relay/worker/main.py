@@ -68,7 +68,7 @@ def main(argument: str) -> None:
     def beat() -> None:
         counters[HEARTBEAT] = int(monotonic() * 1000)
         counters[LOOPS] = loop.turn
-        worker.show()
+        worker.tick()
 
     beat()
     loop.each_tick.append(beat)

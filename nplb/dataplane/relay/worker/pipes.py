@@ -7,23 +7,24 @@ PIPE_BYTES = 1 << 20
 
 
 class PipePool:
-    """Pipes, kept up to `keep` of them when idle. A pipe is (read end, write end).
+    """Empty pipes for whoever needs one: `idle` has those that nobody uses, and takes them back.
+    A pipe is (read end, write end); `held` is how many there are in all.
 
     A pipe that may hold bytes must be dropped, never given back: bytes of one client must
     not reach another.
     """
 
-    __slots__ = ("_idle", "_keep", "held")
+    __slots__ = ("_keep", "held", "idle")
 
     def __init__(self, keep: int = 64) -> None:
-        self._idle: list[tuple[int, int]] = []
+        self.idle: list[tuple[int, int]] = []
         self._keep = keep
         self.held = 0
 
     def take(self) -> tuple[int, int] | None:
-        """An empty pipe, or None when the system gives none."""
-        if self._idle:
-            return self._idle.pop()
+        """An idle pipe or a new one, None when the system gives none."""
+        if self.idle:
+            return self.idle.pop()
         try:
             pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -35,20 +36,13 @@ class PipePool:
             pass  # over the user's share of pipe memory: a smaller pipe works too
         return pipe
 
-    def give(self, pipe: tuple[int, int]) -> None:
-        """Take back an empty pipe."""
-        if len(self._idle) < self._keep:
-            self._idle.append(pipe)
-        else:
-            self.drop(pipe)
+    def trim(self) -> None:
+        """Close idle ones that are more than are kept. To be called now and then."""
+        while len(self.idle) > self._keep:
+            self.drop(self.idle.pop())
 
     def drop(self, pipe: tuple[int, int]) -> None:
         """Close a pipe, whatever is in it."""
         os.close(pipe[0])
         os.close(pipe[1])
         self.held -= 1
-
-    def close(self) -> None:
-        """Close the idle ones."""
-        while self._idle:
-            self.drop(self._idle.pop())

@@ -32,6 +32,7 @@ LAST_READS = 8
 SMALL_TURN_BYTES = 4 << 10
 SMALL_TURNS = 8
 FLUSH_BYTES = 128 << 10
+FLUSH_BULK_BYTES = 4 << 20
 
 READABLE = EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 BROKEN = EPOLLHUP | EPOLLERR
@@ -143,6 +144,9 @@ class Side:
             self.conn.flush()
 
     def _on_rare_event(self, mask: int) -> None:
+        if self.bulk and mask == EPOLLIN and not self.piped and self.held is None:
+            self._splice()
+            return
         conn = self.conn
         if conn.state != OPEN:
             conn.on_early_event(self, mask)
@@ -157,6 +161,7 @@ class Side:
             if peer.held is not None:
                 peer._send_held()
             elif peer.piped and peer._empty_pipe():
+                self._see_usual()
                 peer._ask_again()
 
     def pump(self, mask: int) -> None:
@@ -253,11 +258,14 @@ class Side:
     # -- bulk ----------------------------------------------------------------
 
     def _become_bulk(self) -> None:
+        peer = self.peer
         self.bulk = True
         self.usual = 0
         self.small = 0
-        if not self.peer.nodelay:
-            self.peer.no_delay()
+        # To be told at each event that the socket can be written to, too, is of no use now.
+        self.armed = peer.held is not None or peer.piped > 0
+        if not peer.nodelay:
+            peer.no_delay()
 
     def _splice(self) -> None:
         """One turn of a bulk stream: what there is goes into a pipe and on to the peer."""
@@ -269,11 +277,11 @@ class Side:
         try:
             size = splice(self.fd, pipe[1], PIPE_BYTES, None, None, SPLICE_FLAGS)
         except OSError as error:
-            pipes.give(pipe)
+            pipes.idle.append(pipe)
             self._read_failed(error)
             return
         if not size:
-            pipes.give(pipe)
+            pipes.idle.append(pipe)
             self._end()
             return
         self.pipe = pipe
@@ -302,7 +310,7 @@ class Side:
             return False
         self.active = self.loop.tick
         self.count = count = self.count + sent
-        if count - self.flushed >= FLUSH_BYTES:
+        if count - self.flushed >= FLUSH_BULK_BYTES:
             self.conn.flush()
         if sent < piped:
             self.piped = piped - sent
@@ -310,9 +318,7 @@ class Side:
             return False
         self.pipe = None
         self.piped = 0
-        self.conn.worker.pipes.give(pipe)
-        if not self.peer.usual:
-            self.peer._see_usual()
+        self.conn.worker.pipes.idle.append(pipe)
         return True
 
     def _copy_bulk(self) -> None:

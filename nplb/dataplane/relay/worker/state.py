@@ -93,8 +93,9 @@ class Worker:
         """This worker's part of a limit that holds for the edge; 0 stays 0."""
         return -(-limit // self.workers)
 
-    def show(self) -> None:
-        """Write to shared memory what is not counted there at once."""
+    def tick(self) -> None:
+        """Write to shared memory what is not counted there at once; close pipes that are idle."""
+        self.pipes.trim()
         counters = self.counters
         counters[OPEN] = self.open
         counters[PIPES] = self.pipes.held
