@@ -1,6 +1,7 @@
 """Frontends on both planes in one edge, and moving between them under a client's eyes."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -239,7 +240,9 @@ class Load:
 
 
 @pytest.mark.timeout(180)
-def test_killed_and_restarted_under_load_no_client_notices(world: Site, tmp_path: Path) -> None:
+def test_killed_restarted_and_upgraded_under_load_no_client_notices(
+    world: Site, tmp_path: Path
+) -> None:
     (tmp_path / "cluster.yaml").write_text(MANIFESTS)
     config = tmp_path / "nplb.yaml"
     config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
@@ -263,8 +266,16 @@ def test_killed_and_restarted_under_load_no_client_notices(world: Site, tmp_path
                 load.more(50)
                 time.sleep(1.5)  # its first probes have come and gone
                 load.more(50)
-            running.terminate()
-            running.wait(20)
+            running.send_signal(signal.SIGUSR2)
+            running.wait(60)
+            successor = int((tmp_path / "run/control.lock").read_text())
+            assert successor != running.pid
+            load.more(50)
+            os.kill(successor, signal.SIGTERM)
+            deadline = time.monotonic() + 60
+            while Path(f"/proc/{successor}").exists():
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
             load.more(50)  # it stopped, and the kernel serves on
         assert not load.failures
         flushed = world.edge.run(sys.executable, "-m", "nplb", "run", "--flush")
