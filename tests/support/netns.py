@@ -195,11 +195,9 @@ class Greeter:
 
     def __exit__(self, *error: object) -> None:
         self._closing = True
-        for each in (self._stream, self._datagram):
+        for each in (self._stream, self._datagram, *self._clients):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for each in self._clients:
             each.close()
         for thread in self._threads:
             thread.join(5)

@@ -14,10 +14,6 @@ from nplb.model.applied import ListenError
 from nplb.model.keys import Address
 
 BACKLOG = 4096
-# Below the 350 s and 900 s after which cloud balancers and IPVS forget a silent flow.
-KEEPALIVE_IDLE_SECONDS = 120
-KEEPALIVE_INTERVAL_SECONDS = 15
-KEEPALIVE_PROBES = 4
 
 
 class ListenFailedError(Exception):
@@ -68,13 +64,10 @@ def _bound(family: int, address: Address, *, dual_stack: bool, share: bool) -> s
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
-            # What is set on a listener, its clients' sockets inherit.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            # What is set on a listener, its clients' sockets inherit. Not so keepalive: its timer
+            # would be started and stopped for each, and only those that last have use for it.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
         sock.bind((address.ip, address.port))

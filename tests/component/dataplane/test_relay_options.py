@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import time
@@ -317,6 +318,26 @@ async def test_connections_of_a_backend_that_leaves_are_closed_or_drained(
 ) -> None:
     assert await leave(Leave.CLOSE, how) == ({reason: 1}, False)
     assert await leave(Leave.DRAIN, how, drain_seconds=1.5) == ({reason: 1}, True)
+
+
+async def test_a_drain_ends_who_was_silent_longest_first() -> None:
+    lines: list[bytes] = []
+    async with running_plane(on_access=lines.append) as plane, serving(echo) as backend:
+        options = RelayOptions(on_leave=Leave.DRAIN, drain_seconds=1.5, access_log=True)
+        frontend = make_frontend(free_address(), [backend], relay=options)
+        await applied(plane, frontend)
+        clients = [f"127.0.9.{number}" for number in range(1, 7)]
+        streams = {client: await connect(frontend, client) for client in clients}
+        for order in (clients, random.Random(4).sample(clients, len(clients))):
+            for client in order:
+                assert await answers(streams[client])
+                await asyncio.sleep(0.11)  # activity is known to a twentieth of a second
+        await applied(plane, *drains(frontend), generation=2)
+        await eventually(lambda: b"".join(lines).count(b"\n") == len(clients), "all have ended")
+        await close(*streams.values())
+    ends = [json.loads(line) for line in b"".join(lines).splitlines()]
+    assert [entry["client"].rpartition(":")[0] for entry in ends] == order
+    assert {entry["reason"] for entry in ends} == {EndReason.DRAIN_DEADLINE}
 
 
 async def test_a_backend_that_goes_down_can_reset_its_connections() -> None:

@@ -30,7 +30,7 @@ from errno import (
     ENFILE,
     ETIMEDOUT,
 )
-from select import EPOLLIN, EPOLLOUT
+from select import EPOLLOUT
 from struct import pack
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -284,9 +284,6 @@ class Connection:
             backend.succeeded()
         client.peer = server
         server.peer = client
-        client.write = server.sock.send
-        server.write = client.sock.send
-        server.usual = EPOLLIN | EPOLLOUT if server.armed else EPOLLIN
         loop = self.loop
         client.active = loop.tick
         self.opened_at = loop.now

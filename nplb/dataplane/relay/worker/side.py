@@ -58,9 +58,10 @@ _view = memoryview(_buffer)
 class Side:
     """One socket of a connection, and the stream that flows from it to its peer.
 
-    `write` sends to the peer. `usual` is the event that says no more than that there is
-    something to read; it is 0 while anything is special: the connection is not open, the
-    stream is bulk or has ended, or the peer's is held back and waits for this socket.
+    `usual` is the event that says no more than that there is something to read; it is 0 while
+    anything is special: the connection is not open or new, the stream is bulk or has ended, or
+    the peer's is held back and waits for this socket. `recv_into` reads from this socket and
+    `write` writes to the peer's; they are there for usual events.
 
     `count` is how many bytes of the stream its peer has taken, `flushed` how many of those are
     in the counters, `active` the tick at which some last were. `armed` is whether the loop
@@ -93,14 +94,14 @@ class Side:
     )
 
     peer: "Side"
-    write: Callable[..., int]
+    recv_into: Callable[[bytearray], int]
+    write: Callable[[memoryview], int]
 
     def __init__(self, conn: "Connection", sock: socket, fd: int, nodelay: bool) -> None:
         self.conn = conn
         self.loop = conn.loop
         self.sock = sock
         self.fd = fd
-        self.recv_into = sock.recv_into
         self.nodelay = nodelay
         self.usual = 0
         self.count = 0
@@ -171,7 +172,7 @@ class Side:
             self._splice()
             return
         try:
-            size = self.recv_into(_buffer)
+            size = self.sock.recv_into(_buffer)
         except OSError as error:
             self._read_failed(error)
             return
@@ -185,7 +186,7 @@ class Side:
         last = proof and mask & EPOLLRDHUP
         try:
             # With the stream's end known to be next, both go out in one packet.
-            sent = self.write(_view[:size], MSG_MORE) if last else self.write(_view[:size])
+            sent = peer.sock.send(_view[:size], MSG_MORE if last else 0)
         except OSError as error:
             self._write_failed(error, size)
             return
@@ -208,6 +209,8 @@ class Side:
         peer = self.peer
         special = self.bulk or self.eof or peer.held is not None or peer.piped
         if not special and peer.nodelay:
+            self.recv_into = self.sock.recv_into
+            self.write = peer.sock.send
             self.usual = EPOLLIN | EPOLLOUT if self.armed else EPOLLIN
 
     def no_delay(self) -> None:
@@ -239,7 +242,7 @@ class Side:
         held = self.held
         assert held is not None
         try:
-            sent = self.write(held)
+            sent = self.peer.sock.send(held)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -364,9 +367,9 @@ class Side:
         """Pass on what this socket has left to read after it was reset."""
         for _ in range(LAST_READS):
             try:
-                size = self.recv_into(_buffer)
+                size = self.sock.recv_into(_buffer)
                 if not size:
                     return
-                self.count += self.write(_view[:size])
+                self.count += self.peer.sock.send(_view[:size])
             except OSError:
                 return
