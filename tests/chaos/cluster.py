@@ -1,6 +1,10 @@
 """Faults of nodes and pods."""
 
+from typing import Any
+
 from nplb.demo.conditions import is_as, is_gone
+from nplb.lab.writes import patch
+from nplb.policy.nodes import EXCLUDE_LABEL
 from tests.chaos.catalogue import fault
 from tests.chaos.scene import Scene
 
@@ -92,4 +96,23 @@ async def pod_dies(scene: Scene) -> None:
     pod = scene.lab.pods("default/web")[0]["metadata"]
     scene.cut()
     scene.apply(f"pod/{pod['namespace']}/{pod['name']}", "crash")
+    # Until kube-proxy hears of it, a node of the lab accepts for the dead pod and then resets.
+    await scene.hold(0.5)
+    scene.cut()
     await scene.hold(4.0)
+
+
+@fault("somebody excludes every node by label")
+async def all_excluded(scene: Scene) -> None:
+    for name in scene.lab.nodes:
+        patch(scene.lab.api, "nodes", name, {"metadata": {"labels": {EXCLUDE_LABEL: "true"}}})
+    try:
+        await scene.until(_keeps_some, "the cap to keep nodes")
+        await scene.hold(STEADY_SECONDS)
+    finally:
+        for name in scene.lab.nodes:
+            patch(scene.lab.api, "nodes", name, {"metadata": {"labels": {EXCLUDE_LABEL: None}}})
+
+
+def _keeps_some(status: dict[str, Any]) -> bool:
+    return any(finding["kind"] == "blast_radius" for finding in status["findings"])
