@@ -15,6 +15,7 @@ from nplb.dataplane.kernel.host import Host, examine, missing
 from nplb.dataplane.kernel.wayback import way_back_notes
 from nplb.model.keys import Address
 from nplb.model.settings import EdgePort, FrontendSettings, PlaneKind, Settings
+from nplb.observe.interfaces import interface_addresses
 
 _PORT_START = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _STATUS = Path("/proc/self/status")
@@ -145,6 +146,12 @@ def _addresses(settings: Settings) -> Iterator[HostNote]:
 
 def _why_not_ours(ip: str) -> str:
     """Why nothing can listen on an address here; empty if something can."""
+    if ip.startswith("%"):
+        known = interface_addresses()
+        if ip[1:] in known:
+            return ""
+        there = ", ".join(sorted(known))
+        return f"this host has no interface {ip[1:]} with an address; there are {there}"
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as sock:

@@ -43,8 +43,9 @@ def command(
     and shows as `unprobed`.
     """
     from nplb.config import load_settings
+    from nplb.control.interfaces import Interfaces
 
-    settings = load_settings(config, overrides=overrides)
+    settings = Interfaces().resolved(load_settings(config, overrides=overrides))
     plan = asyncio.run(read_plan(settings, timeout_seconds))
     document = {"plan": _rendered(plan)}
     if output == "text":

@@ -283,7 +283,7 @@ class ListenSection(Section):
     addresses: Ips = key(
         _LISTEN.addresses,
         'This host\'s addresses to listen on: one or a list. "0.0.0.0" is every IPv4 address, '
-        '"::" every IPv6 address.',
+        '"::" every IPv6 address, "%eth0" every address of the interface eth0.',
         shown=_LISTEN.addresses[0],
     )
     port: EdgePortWord = key(

@@ -30,6 +30,8 @@ from nplb.config.values import (
     read_duration,
     read_ip,
     read_label,
+    read_listen_address,
+    read_listen_ip,
     read_service,
     show_duration,
 )
@@ -355,8 +357,8 @@ _DURATION = {
 }
 _CIDR = {"type": "string", "examples": ["10.0.0.0/8", "2001:db8::/32"]}
 _TEXT = {"type": "string", "minLength": 1}
-_IP = {"type": "string", "examples": ["0.0.0.0", "::", "192.0.2.1"]}
-_ADDRESS = {"type": "string", "examples": ["0.0.0.0:443", "[::]:443"]}
+_IP = {"type": "string", "examples": ["0.0.0.0", "::", "192.0.2.1", "%eth0"]}
+_ADDRESS = {"type": "string", "examples": ["0.0.0.0:443", "[::]:443", "%eth0:443"]}
 _NAME = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"}
 
 Text = Annotated[str, PlainValidator(_read_text), WithJsonSchema(_TEXT)]
@@ -396,7 +398,8 @@ AdminListen = Annotated[
 
 _Ip = Annotated[str, PlainValidator(read_ip)]
 _Cidr = Annotated[str, PlainValidator(_read_cidr)]
-_FrontendAddress = Annotated[Address, PlainValidator(read_address)]
+_ListenIp = Annotated[str, PlainValidator(read_listen_ip)]
+_FrontendAddress = Annotated[Address, PlainValidator(read_listen_address)]
 
 Names = Annotated[
     Sequence[Name], BeforeValidator(only_list), AfterValidator(some_distinct), many_schema(_NAME)
@@ -405,7 +408,7 @@ PathTexts = Annotated[
     Sequence[PathText], BeforeValidator(as_list), AfterValidator(some_distinct), one_or_many(_TEXT)
 ]
 Ips = Annotated[
-    Sequence[_Ip], BeforeValidator(as_list), AfterValidator(some_distinct), one_or_many(_IP)
+    Sequence[_ListenIp], BeforeValidator(as_list), AfterValidator(some_distinct), one_or_many(_IP)
 ]
 Cidrs = Annotated[
     Sequence[_Cidr],

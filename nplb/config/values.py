@@ -25,6 +25,8 @@ _MULTIPLES: Final = {
     "Ti": 2**40,
 }
 
+# As the kernel takes it, but for what would look like something else.
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,14}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _PORT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
 
@@ -73,10 +75,15 @@ def read_size(value: object) -> int:
     return int(size)
 
 
-def read_ip(value: object) -> str:
-    """An IP address in its shortest form."""
+def read_ip(value: object, *, interfaces: bool = False) -> str:
+    """An IP address in its shortest form; `interfaces` admits `%eth0`, the addresses of an
+    interface."""
     if not isinstance(value, str):
         raise ValueError(f"must be an IP address, not {kind_of(value)}")
+    if interfaces and value.startswith("%"):
+        if not _INTERFACE.fullmatch(value[1:]):
+            raise ValueError(f'{shown(value)} is no interface, which is written "%eth0"')
+        return value
     text = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     if text == "*":
         raise ValueError('"*" is not an IP address, write "0.0.0.0", "::", or both')
@@ -91,9 +98,19 @@ def read_ip(value: object) -> str:
         raise ValueError(f"{shown(value)} is not an IP address, {hint}") from None
 
 
-def read_address(value: object, *, any_port: bool = False) -> Address:
+def read_listen_ip(value: object) -> str:
+    """An IP address to listen on, or `%eth0` for those of an interface."""
+    return read_ip(value, interfaces=True)
+
+
+def read_listen_address(value: object) -> Address:
+    """The same with a port: `192.0.2.1:443`, `[2001:db8::1]:443` or `%eth0:443`."""
+    return read_address(value, interfaces=True)
+
+
+def read_address(value: object, *, any_port: bool = False, interfaces: bool = False) -> Address:
     """An IP address and a port, of `192.0.2.1:443` or `[2001:db8::1]:443`. `any_port` admits
-    port 0, which lets the system choose one."""
+    port 0, which lets the system choose one; `interfaces` admits `%eth0:443`."""
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f'{value} has no address, write "0.0.0.0:{value}" for all addresses')
     if not isinstance(value, str):
@@ -109,7 +126,7 @@ def read_address(value: object, *, any_port: bool = False) -> Address:
         )
     if ":" not in host and host.startswith("["):
         raise ValueError(f"{shown(value)} is not address:port, brackets are for IPv6 alone")
-    return Address(read_ip(host), _read_port(port, any_port=any_port))
+    return Address(read_ip(host, interfaces=interfaces), _read_port(port, any_port=any_port))
 
 
 def _read_port(text: str, *, any_port: bool) -> int:

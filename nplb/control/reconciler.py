@@ -11,6 +11,7 @@ from nplb.control.annotations import AnnotationBook
 from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
+from nplb.control.interfaces import Interfaces
 from nplb.control.outbox import Outbox
 from nplb.dataplane import Plane
 from nplb.model.applied import Applied
@@ -85,6 +86,7 @@ class Reconciler:
         self._source_notes: dict[str, _SourceNote] = {}
         self._annotations = AnnotationBook()
         self._memo = Memo()
+        self._interfaces = Interfaces()
         self._passed = asyncio.Event()
 
     def restore(self, plan: Plan, sources: Mapping[str, SourceStatus]) -> None:
@@ -139,7 +141,7 @@ class Reconciler:
         now = self._now()
         self.loop_at = now
         self.turned_at = time.monotonic()
-        settings = self._inputs.settings.get()
+        settings = self._interfaces.resolved(self._inputs.settings.get())
         snapshots = self._inputs.snapshots.get()
         self._note_sources(now)
         self._note_drains(now)

@@ -17,6 +17,16 @@ class ListenError:
     detail: str
 
 
+def no_interface(address: Address) -> ListenError:
+    """Why nothing listens on `%eth0`, which no address has come in the place of."""
+    name = address.ip[1:]
+    detail = (
+        f"this host has no interface {name} with an address: `ip address` lists them; nplb looks "
+        "again and again"
+    )
+    return ListenError(address=address, in_use=False, detail=detail)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What a plane says it has made of the plan with this generation.

@@ -6,6 +6,7 @@ slow the balancer down for long: what grows with the cluster is bounded or summe
 
 logs         stdlib logging, as text or JSON lines, with repeated lines held back
 journal      the last decisions, for whoever asks or waits for more
+interfaces   which addresses the host's interfaces have
 hostports    who listens on the host, and which ports the kernel gives away
 systemd      what the service manager is told
 families     every metric's name, type, labels and meaning: what docs/metrics.md shows

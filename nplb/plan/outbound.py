@@ -115,7 +115,8 @@ def _listened(service: Service, served: Served) -> Sequence[str]:
     for port in service.ports:
         frontend = served.frontends.get(FrontendKey(service.key, port.port, port.protocol))
         if frontend is not None and served.listens(frontend):
-            found.update(dict.fromkeys(a.ip for a in frontend.listen if a.ip not in _WILDCARDS))
+            ips = (a.ip for a in frontend.listen if a.ip not in _WILDCARDS)
+            found.update(dict.fromkeys(ip for ip in ips if not ip.startswith("%")))
     return tuple(found)
 
 

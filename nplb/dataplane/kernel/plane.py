@@ -21,7 +21,7 @@ from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
 from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
 from nplb.dataplane.kernel.sockets import conflict, holders
 from nplb.dataplane.kernel.wayback import WayBack, way_back_notes
-from nplb.model.applied import Applied, ListenError, Traffic
+from nplb.model.applied import Applied, ListenError, Traffic, no_interface
 from nplb.model.errors import HostError
 from nplb.model.keys import Address, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, Plan
@@ -224,6 +224,15 @@ class KernelPlane:
                     ListenError(address=a, in_use=False, detail=detail) for a in frontend.listen
                 )
                 continue
+            nowhere = [no_interface(a) for a in frontend.listen if a.ip.startswith("%")]
+            if nowhere:
+                errors[frontend.key] = tuple(nowhere)
+                lost = {error.address for error in nowhere}
+                frontend = replace(
+                    frontend, listen=tuple(a for a in frontend.listen if a not in lost)
+                )
+                if not frontend.listen:
+                    continue
             entering = [a for a in frontend.listen if a not in served.get(frontend.key, ())]
             taken: list[ListenError] = []
             if entering:
@@ -235,7 +244,7 @@ class KernelPlane:
                     if other is not None:
                         taken.append(_taken(address, other.address))
             if taken:
-                errors[frontend.key] = tuple(taken)
+                errors[frontend.key] = (*nowhere, *taken)
                 lost = {error.address for error in taken}
                 frontend = replace(
                     frontend, listen=tuple(a for a in frontend.listen if a not in lost)

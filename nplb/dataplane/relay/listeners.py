@@ -10,7 +10,7 @@ import os
 import socket
 from pathlib import Path
 
-from nplb.model.applied import ListenError
+from nplb.model.applied import ListenError, no_interface
 from nplb.model.keys import Address
 
 BACKLOG = 4096
@@ -33,6 +33,8 @@ def open_listeners(
     which may hold the same port at another address. Errors: ListenFailedError.
     """
     family = socket.AF_INET6 if ":" in address.ip else socket.AF_INET
+    if address.ip.startswith("%"):
+        raise ListenFailedError(no_interface(address))
     try:
         with _bound(family, address, dual_stack=dual_stack, share=False):
             pass
