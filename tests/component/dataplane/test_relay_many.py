@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from nplb.dataplane.relay.plane import RelayPlane
 from nplb.model.keys import Address
 from nplb.model.reasons import EndReason
+from tests.bench.soak_relay import soak
 from tests.support import crowd
 from tests.support.eventually import eventually
 from tests.support.plans import make_frontend
@@ -58,6 +60,12 @@ async def ask(process: asyncio.subprocess.Process) -> str:
     return await line(process)
 
 
+def resident(plane: RelayPlane) -> int:
+    """Bytes of memory that the plane's only worker has."""
+    (worker,) = plane.traffic().workers
+    return int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1]) * 4096
+
+
 @pytest.mark.slow
 async def test_nine_thousand_connections_through_one_worker_each_still_answering() -> None:
     count = 9000
@@ -70,11 +78,13 @@ async def test_nine_thousand_connections_through_one_worker_each_still_answering
         frontend = make_frontend(free_address(), [Address(ip, port)])
         await applied(plane, frontend)
         address = frontend.listen[0]
+        before = resident(plane)
         async with crowd_process("hold", address.ip, str(address.port), str(count)) as clients:
             assert await line(clients) == "held"
             for _ in range(3):
                 assert await ask(clients) == "ok"
             assert frontend_count(plane, frontend).active == count
+            assert (resident(plane) - before) / count < 4096
             assert plane.traffic().workers[0].accept_pauses == 0
         await eventually(lambda: frontend_count(plane, frontend).active == 0, "all have ended")
         counters = frontend_count(plane, frontend)
@@ -111,40 +121,25 @@ async def test_out_of_descriptors_clients_wait_and_nobody_is_lost() -> None:
         assert plane.traffic().workers[0].restarts == 0
 
 
-async def test_descriptors_and_memory_return() -> None:
-    async with running_plane(workers=1) as plane, serving(echo) as backend:
-        frontend = make_frontend(free_address(), [backend])
-        await applied(plane, frontend)
-        address = frontend.listen[0]
-        pid = plane.traffic().workers[0].pid
-
-        def descriptors() -> int:
-            return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-        def resident() -> int:
-            return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-
-        async def client(size: int) -> None:
-            reader, writer = await asyncio.open_connection(address.ip, address.port)
-            writer.write(b"x" * size)
-            if size % 3 == 0:
-                writer.transport.abort()
-                return
-            writer.write_eof()
-            assert len(await reader.read(-1)) == size
-            writer.close()
-            await writer.wait_closed()
-
-        async def many(rounds: int) -> None:
-            for _ in range(rounds):
-                async with asyncio.TaskGroup() as tasks:
-                    for size in range(50):
-                        tasks.create_task(client(size * 1000 if size < 5 else size))
-            await eventually(lambda: frontend_count(plane, frontend).active == 0, "ended")
-
-        await many(10)
-        first_descriptors, first_resident = descriptors(), resident()
-        await many(60)
-        # Idle pipes are kept, some of them.
-        assert descriptors() <= first_descriptors + 20
-        assert resident() < first_resident + 2_000_000
+async def test_after_many_connections_with_random_faults_everything_is_as_it_was() -> None:
+    outcome = await soak(500, 2500)
+    early, late = outcome.held
+    assert late.descriptors == early.descriptors
+    assert late.resident_bytes < early.resident_bytes + 1_000_000
+    found, backends = outcome.frontend, outcome.backends
+    assert found.accepted == sum(found.ends.values()) == 3000
+    assert found.ends.keys() <= {
+        EndReason.CLIENT_CLOSED,
+        EndReason.BACKEND_CLOSED,
+        EndReason.CLIENT_RESET,
+        EndReason.BACKEND_RESET,
+        EndReason.CLIENT_GONE,
+    }
+    for backend in backends:
+        assert backend.connections == sum(backend.ends.values())
+    # Those that left before a backend had answered ended at the frontend alone.
+    gone = found.ends.get(EndReason.CLIENT_GONE, 0)
+    assert sum(backend.connections for backend in backends) == 3000 - gone
+    assert found.bytes_in == sum(backend.bytes_in for backend in backends)
+    assert found.bytes_out == sum(backend.bytes_out for backend in backends)
+    assert outcome.restarts == 0
