@@ -10,7 +10,7 @@ DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haprox
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema man wheel wheel-check audit run bench chaos churn clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema man cloud-init wheel wheel-check audit run bench chaos churn clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -63,6 +63,9 @@ format: venv-dev ## put the code into the house's format
 
 man: venv ## write the manual pages nplb(1) and nplb.yaml(5) to build/man
 	@$(BIN)/python -m nplb.cli.manual build/man
+
+cloud-init: ## carry deploy/systemd into the VM's file
+	@$(PYTHON) deploy/cloud-init/embed.py
 
 wheel: man ## build the wheel, with its web files and manual pages, in dist/
 	@rm -rf dist build/lib build/bdist.*

@@ -25,6 +25,7 @@ _STOP = "Not ready, wait shutdown.delay, close listeners, drain for shutdown.dra
 _SIGNALS = (
     ("SIGTERM, SIGINT", f"{_STOP} A second one ends at once."),
     ("SIGHUP", "Read the configuration again; on any error the old one stays."),
+    ("SIGUSR2", "Upgrade: the code that is installed by now takes over, without a connection cut."),
 )
 _FILES = (
     ("/etc/nplb/nplb.yaml", "The configuration, see nplb.yaml(5)."),

@@ -190,7 +190,9 @@ def test_the_vms_file_is_the_systemd_files_word_for_word(tmp_path: Path) -> None
         ("/usr/lib/sysusers.d/nplb.conf", "nplb.sysusers"),
         ("/usr/lib/tmpfiles.d/nplb.conf", "nplb.tmpfiles"),
     ):
-        assert files[path] == (systemd / source).read_text(), f"{path} is not {source}"
+        assert files[path] == (systemd / source).read_text(), (
+            f"{path} is not {source}: make cloud-init"
+        )
     config = tmp_path / "nplb.yaml"
     config.write_text(files["/etc/nplb/nplb.yaml"])
     settings = load_settings(config, env={})
