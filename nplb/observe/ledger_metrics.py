@@ -6,13 +6,14 @@ dashboards and alerts made for the API server work on it. Everything else is `np
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from nplb.alloc.allocator import AllocatorCounts
+from nplb.alloc.repair import Problem
 from nplb.model.ledger import Band, EdgeLedgerView, LedgerView
 from nplb.observe.families import Family, Kind
 
@@ -181,3 +182,28 @@ class AllocatorCollector(Collector):
             family.add_metric(["static"], static)
             family.add_metric(["dynamic"], dynamic)
             yield family
+
+
+class RepairCollector(Collector):
+    """What a repair loop of ours has found, under the API server's names: for the lab's API."""
+
+    def __init__(self, problems: Mapping[Problem, int], failures: int) -> None:
+        self._problems = problems
+        self._failures = failures
+
+    def collect(self) -> Iterator[Metric]:
+        """The two families of `portallocator/controller/metrics.go`."""
+        found = CounterMetricFamily(
+            "apiserver_nodeport_repair_port_errors",
+            "Number of errors detected on ports by the repair loop broken down by type of error: "
+            "leak, repair, full, outOfRange, duplicate, unknown",
+            labels=["type"],
+        )
+        for problem in Problem:
+            found.add_metric([problem.value], self._problems.get(problem, 0))
+        yield found
+        yield CounterMetricFamily(
+            "apiserver_nodeport_repair_reconcile_errors",
+            "Number of reconciliation failures on the nodeport repair reconcile loop",
+            value=self._failures,
+        )

@@ -37,7 +37,8 @@ Aside = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Handler:
-    """Answers requests from the store and through the operations."""
+    """Answers requests from the store and through the operations. `scrape` makes the page of
+    metrics for an Accept header, with its content type."""
 
     def __init__(
         self,
@@ -46,12 +47,14 @@ class Handler:
         faults: ApiFaults,
         token: str,
         bookmark_seconds: float,
+        scrape: Callable[[str], tuple[bytes, str]],
     ) -> None:
         self._store = store
         self._operations = operations
         self._faults = faults
         self._token = token
         self._bookmark_seconds = bookmark_seconds
+        self._scrape = scrape
         self._stream_wakers: set[asyncio.Event] = set()
         self._asides: dict[str, Aside] = {}
 
@@ -125,6 +128,9 @@ class Handler:
             return health(request)
         if path == "/version":
             return json_answer(dict(discovery.VERSION))
+        if path == "/metrics":
+            page, form = self._scrape(request.headers.get(hdrs.ACCEPT, ""))
+            return web.Response(body=page, headers={hdrs.CONTENT_TYPE: form})
         if path.startswith("/openapi/"):
             return openapi_document(request, path)
         match place := resolve(path):

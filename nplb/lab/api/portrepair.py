@@ -6,10 +6,11 @@ by its twin in `nplb.alloc.repair`.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from nplb.alloc.allocator import PortAllocator
-from nplb.alloc.repair import COMPONENT, Repair, RepairError, RepairEvent, RepairReport
+from nplb.alloc.repair import COMPONENT, Problem, Repair, RepairError, RepairEvent, RepairReport
 from nplb.lab.api.errors import ApiError
 from nplb.lab.api.services import model_of
 from nplb.lab.api.store import JsonObject, Store
@@ -22,7 +23,7 @@ Write = Callable[[JsonObject], object]
 
 class PortRepair:
     """Runs the check over the store and writes its Events. `create` and `update` write an
-    Event."""
+    Event. `problems` counts what was found so far, `failures` the runs that were not finished."""
 
     def __init__(self, store: Store, ports: PortAllocator, *, create: Write, update: Write) -> None:
         self._store = store
@@ -32,6 +33,8 @@ class PortRepair:
         self._update = update
         # What was told before, so that it becomes a series instead of another Event.
         self._told: dict[tuple[str, str, str, str], str] = {}
+        self.problems: Counter[Problem] = Counter()
+        self.failures = 0
 
     def run_once(self) -> RepairReport | None:
         """One run. None if it could not be finished, which is logged and told."""
@@ -40,11 +43,14 @@ class PortRepair:
             report = self._repair.check(self._ports.snapshot(), services)
         except RepairError as error:
             log.error("the port repair loop failed: %s", error)
+            self.failures += 1
+            self.problems.update(event.problem for event in error.events)
             self._tell(error.events)
             return None
         self._ports.restore(self._ports.port_range, report.snapshot.data)
         for line in report.log:
             log.warning("%s", line)
+        self.problems.update(report.errors)
         self._tell(report.events)
         return report
 

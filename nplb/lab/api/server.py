@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from nplb.aio.tasks import TaskOwner
-from nplb.alloc.allocator import PortAllocator
+from nplb.alloc.allocator import AllocatorCounts, PortAllocator
 from nplb.alloc.portrange import parse_port_range
 from nplb.alloc.repair import INTERVAL_SECONDS, RepairReport
 from nplb.lab.api.certificates import make_certificates
@@ -28,6 +28,7 @@ from nplb.lab.api.kinds import (
     PodStrategy,
 )
 from nplb.lab.api.listener import Listener
+from nplb.lab.api.metrics import scrape
 from nplb.lab.api.operations import Dice, Operations
 from nplb.lab.api.patch import MERGE_PATCH
 from nplb.lab.api.portrepair import PortRepair
@@ -82,7 +83,8 @@ class ApiServer:
         self._tls = tls
         self.store = Store(cache_size=cache_size)
         self.faults = ApiFaults()
-        self.ports = PortAllocator(parse_port_range(node_port_range), rng)
+        self._counts = AllocatorCounts()
+        self.ports = PortAllocator(parse_port_range(node_port_range), rng, counts=self._counts)
         self.cluster_ips = ClusterIPs(service_cidr, rng)
         self.operations = Operations(self.store, self._strategies(), rng)
         self.repair = PortRepair(
@@ -92,7 +94,9 @@ class ApiServer:
             update=lambda event: self.update("events", event, manager=SERVER),
         )
         self._repair_seconds = repair_seconds
-        self._handler = Handler(self.store, self.operations, self.faults, token, bookmark_seconds)
+        self._handler = Handler(
+            self.store, self.operations, self.faults, token, bookmark_seconds, self._scrape
+        )
         self._side = SideDoor(self._handler)
         self._tasks = TaskOwner("lab-api")
         self._runner: web.AppRunner | None = None
@@ -272,6 +276,9 @@ class ApiServer:
             name=name,
             subresource=subresource,
         )
+
+    def _scrape(self, accept: str) -> tuple[bytes, str]:
+        return scrape(accept, self._counts, self.repair.problems, self.repair.failures)
 
     # -- what runs beside ---------------------------------------------------------
 

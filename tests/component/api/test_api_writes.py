@@ -431,3 +431,27 @@ async def test_the_repair_loop_tells_of_what_it_finds(send: Client) -> None:
     # Found three times, a leak is freed.
     api.repair_ports()
     assert set(api.ports.ports()) == {30080}
+    page = (await send("GET", "/metrics")).body
+    found = "apiserver_nodeport_repair_port_errors_total"
+    for kind, count in (("duplicate", 3), ("outOfRange", 3), ("leak", 2), ("repair", 0)):
+        assert f'{found}{{type="{kind}"}} {count}.0\n' in page
+    assert "apiserver_nodeport_repair_reconcile_errors_total 0.0\n" in page
+
+
+async def test_metrics_of_the_port_allocator_have_their_names(send: Client) -> None:
+    await send("POST", SERVICES, service("one", {"port": 80, "nodePort": 30080}))
+    await send("POST", SERVICES, service("taken", {"port": 80, "nodePort": 30080}))
+    await send("POST", SERVICES, service("drawn"))
+    answer = await send("GET", "/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    name = "kube_apiserver_nodeport_allocator"
+    for line in (
+        f"{name}_allocated_ports 2.0",
+        f"{name}_available_ports 2766.0",
+        f'{name}_allocation_total{{scope="static"}} 1.0',
+        f'{name}_allocation_total{{scope="dynamic"}} 1.0',
+        f'{name}_allocation_errors_total{{scope="static"}} 1.0',
+    ):
+        assert f"{line}\n" in answer.body
+    assert (await send("GET", "/metrics", token=None)).status == 401
