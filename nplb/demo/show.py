@@ -1,18 +1,15 @@
 """What the demo shows: the text for a newcomer, the trickle of traffic, the line at the end."""
 
 import asyncio
-import os
-import shutil
 import signal
 import socket
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 from nplb.aio.tasks import TaskOwner
 from nplb.demo.scenario import Scenario
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.demo.traffic import TRICKLE_SECONDS, Tally
+from nplb.lab.introduction import program, shown_path
 from nplb.model.errors import HostError, NplbError
 from nplb.model.keys import Address
 
@@ -120,13 +117,13 @@ def introduction(stage: Stage) -> str:
         for service in HTTP_SERVICES
     )
     kubeconfig = lab.kubeconfig_path
-    nplb = _program()
+    nplb = program()
     admin = stage.balancer.admin
     where = "" if admin == DEFAULT_ADMIN else f" --admin http://{admin}"
     return f"""
   the cluster   {lab.api.url} (kubeconfig {kubeconfig})
   its nodes     {nodes}
-  nplb          http://{admin} (log {_shown(stage.balancer.log_path)})
+  nplb          http://{admin} (log {shown_path(stage.balancer.log_path)})
   clients       a few on each of
 {services}
 
@@ -142,19 +139,3 @@ def introduction(stage: Stage) -> str:
 
   Ctrl-C ends everything.
 """
-
-
-def _program() -> str:
-    """How `nplb` is called from here."""
-    here = Path(sys.executable).with_name("nplb")
-    found = shutil.which("nplb")
-    if found is not None and Path(found).resolve() == here.resolve():
-        return "nplb"
-    return _shown(here)
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be typed from here."""
-    with suppress(ValueError):
-        return os.fspath(path.relative_to(Path.cwd()))
-    return os.fspath(path)

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from nplb.alloc.portrange import parse_port_range
 from nplb.lab.addresses import USUAL_NODES, PodPool, parse_network, usual_networks
+from nplb.lab.api.errors import ApiError
 from nplb.lab.api.server import ApiServer
 from nplb.lab.apply import apply_objects, read_objects
 from nplb.lab.clusterips import ClusterIps
@@ -122,6 +123,7 @@ class Lab:
         """Start everything. When this returns the API answers, the kubeconfig is written, the
         nodes are registered and the manifests applied."""
         loop = self._loop = asyncio.get_running_loop()
+        manifests = [(path, read_objects(path)) for path in self._manifests]
         self._view = ClusterView(loop, self.api.store)
         self._slices = EndpointSlices(loop, self.api, self._view, self._rng)
         self._workloads = Workloads(loop, self.api, self._view, self._rng)
@@ -139,8 +141,11 @@ class Lab:
             for _ in range(self._wanted_nodes):
                 await self.add_node()
             self._require_addresses()
-            for path in self._manifests:
-                apply_objects(self.api, read_objects(path))
+            for path, objects in manifests:
+                try:
+                    apply_objects(self.api, objects)
+                except ApiError as error:
+                    raise ConfigurationError(f"{path}: {error}") from None
             self._write_kubeconfig()
         except BaseException:
             await self.stop()

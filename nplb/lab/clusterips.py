@@ -4,7 +4,9 @@ On loopback, ports below 1024 may need a right that the lab does not have: that 
 and they are left out.
 """
 
+import errno
 import logging
+import os
 from collections.abc import Callable
 
 from nplb.lab.fabric import Fabric, PortServer
@@ -16,6 +18,7 @@ from nplb.model.keys import Protocol, ServiceKey
 log = logging.getLogger(__name__)
 
 LOWEST_FREE_PORT = 1024
+_DENIED = os.strerror(errno.EACCES)
 PortKey = tuple[Protocol, int]
 
 
@@ -73,9 +76,9 @@ class ClusterIps:
                 self._say(port.port, ports[port_key].problem)
 
     def _say(self, port: int, problem: str) -> None:
-        if port >= LOWEST_FREE_PORT:
-            log.warning("a ClusterIP is not served: %s", problem)
-        elif not self._said:
+        """Tell of a right that is missing, once. Of a port that somebody has, whoever wants to
+        listen there has told already, and tries again."""
+        if port < LOWEST_FREE_PORT and problem.endswith(_DENIED) and not self._said:
             self._said = True
             log.warning(
                 "ClusterIPs are not served on ports below 1024 (%s); NodePorts are. Root may, "

@@ -1,6 +1,8 @@
 """What a lab says when it is ready: what runs where, and what to try."""
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,23 +41,27 @@ def _lines(lab: Lab, services: list[Service]) -> Iterator[str]:
         )
         yield f"  Service       {service.key.short}: NodePort {ports}{_remark(service)}"
     yield "\nTry, in another terminal:\n"
-    yield f"  export KUBECONFIG={kubeconfig}"
+    yield f"  export KUBECONFIG={lab.kubeconfig_path.absolute()}"
     yield "  kubectl get services,nodes,pods -o wide"
-    if not lab.nodes:
-        return
+    if lab.nodes:
+        yield from _with_nodes(lab, services)
+    yield "\nCtrl-C ends the lab."
+
+
+def _with_nodes(lab: Lab, services: list[Service]) -> Iterator[str]:
+    """What can be tried where there are nodes."""
     web = [service for service in services if _is_web(service)]
     if web:
         address = lab.address(next(iter(lab.nodes)), web[-1].key.short)
         yield f"  curl http://{address}/"
     yield "  kubectl create service nodeport hello --tcp=80:8080"
-    last = tuple(lab.nodes)[-1]
-    yield f"  nplb lab fault {last} silent     # `nplb lab faults` lists what can be broken"
-    yield f"  nplb lab clear {last}"
+    last, nplb = tuple(lab.nodes)[-1], program()
+    yield f"  {nplb} lab fault {last} silent     # `{nplb} lab faults` lists what can be broken"
+    yield f"  {nplb} lab clear {last}"
     if lab.site is not None:
         yield f"  ip netns exec {lab.site.client.name} ping {lab.site.edge_client_ip}"
         yield "\nFor the kernel plane, and for clients that go straight to a node, this host must"
         yield "forward: sysctl -w net.ipv4.ip_forward=1"
-    yield "\nCtrl-C ends the lab."
 
 
 def _remark(service: Service) -> str:
@@ -81,3 +87,12 @@ def shown_path(path: Path) -> str:
     with suppress(ValueError):
         return os.fspath(path.relative_to(Path.cwd()))
     return os.fspath(path)
+
+
+def program() -> str:
+    """How `nplb` is called from here."""
+    here = Path(sys.executable).with_name("nplb")
+    found = shutil.which("nplb")
+    if found is not None and Path(found).resolve() == here.resolve():
+        return "nplb"
+    return shown_path(here)

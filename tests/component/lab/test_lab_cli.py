@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from nplb.cli import main
 from tests.support.lab import Networks
+from tests.support.labmanifests import service
 
 KUBECTL = shutil.which("kubectl")
 
@@ -150,6 +151,22 @@ def test_kubectl_works_on_it(process: Process, networks: Networks) -> None:
     assert process.end() == 0
 
 
+def test_an_api_alone_says_how_to_use_it_and_how_to_end_it(
+    networks: Networks, tmp_path: Path
+) -> None:
+    running = Process(networks, tmp_path, "--nodes=0")
+    try:
+        assert f"export KUBECONFIG={tmp_path / '.nplb' / 'lab.kubeconfig'}\n" in running.words
+        assert "Ctrl-C ends the lab" in running.words
+        assert running.end() == 0
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+
+
 def test_manifests_and_mistakes(networks: Networks, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("apiVersion: v1\nkind: Deployment\nmetadata: {name: x}\n")
@@ -162,6 +179,17 @@ def test_manifests_and_mistakes(networks: Networks, tmp_path: Path) -> None:
     )
     assert running.returncode == 78
     assert f"{bad}:1:1: the lab has no Deployment of v1" in running.stderr
+    assert running.stdout == ""
+    bad.write_text(service("a", node_port=30080) + "\n---\n" + service("b", node_port=30080))
+    refused = subprocess.run(
+        [sys.executable, "-m", "nplb", "lab", f"--network={networks.nodes}", "-f", str(bad)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 78
+    assert f'{bad}: Service "b" is invalid: spec.ports[0].nodePort' in refused.stderr
     outside = subprocess.run(
         [sys.executable, "-m", "nplb", "lab", "--network=10.0.0.0/24"],
         cwd=tmp_path,
