@@ -7,6 +7,8 @@ import pytest
 
 from nplb.config import load_settings
 from nplb.config.sections import key_paths
+from nplb.lab.faults import CATALOGUE
+from nplb.model.finding import FindingKind
 from nplb.model.reasons import BackendReason, EndReason, SkipReason
 
 ROOT = Path(__file__).parents[2]
@@ -94,3 +96,15 @@ def test_every_line_of_the_threat_model_has_its_tests() -> None:
             assert not test or re.search(rf"(def|class) {test}\b", file.read_text()), name
             named += 1
     assert named > 50
+
+
+def test_the_pages_on_ports_and_on_the_lab_name_everything_that_there_is() -> None:
+    ports = (ROOT / "docs" / "ports.md").read_text()
+    kinds = [k.value for k in FindingKind if k.startswith(("port_", "edge_", "ephemeral_"))]
+    assert len(kinds) == 9
+    assert [kind for kind in kinds if f"`{kind}`" not in ports] == []
+    lab = (ROOT / "docs" / "lab.md").read_text()
+    for target, faults in CATALOGUE.items():
+        _, _, rest = lab.partition(f"| of {'the API server' if target == 'api' else f'a {target}'}")
+        table = rest.partition("\n\n")[0]
+        assert [name for name in faults if not re.search(f"`{name}(=|`)", table)] == [], target
