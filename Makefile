@@ -10,7 +10,7 @@ DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haprox
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema man cloud-init wheel wheel-check audit run bench chaos churn clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema man cloud-init wheel wheel-check audit run bench chaos soak churn clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -87,8 +87,12 @@ bench: venv-dev ## compare the relay with HAProxy and nginx, as root: make bench
 	@tests/install-debian.sh $(DEBIAN_BENCH)
 	@$(BIN)/python -m tests.bench.compare $(if $(QUICK),--quick,--docs docs/benchmarks.md) $(ARGS)
 
-chaos: venv-dev ## replay faults under load: make chaos [MINUTES=10] [ARGS="--only node"]
+chaos: venv-dev ## faults under load, of the cluster and of nplb: make chaos [MINUTES=10] [ARGS="--only node"]
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(ARGS)
+	@$(if $(ARGS),true,$(BIN)/python -m tests.chaos --minutes 0 --only nplb: --rounds 20)
+
+soak: venv-dev ## a long run under load: memory and descriptors stay flat: make soak [MINUTES=60]
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) --docs docs/soak.md $(ARGS)
 
 churn: venv-dev ## a day of a busy cluster's changes, compressed: make churn [HOURS=24]
 	@$(BIN)/python -m tests.chaos.churn --hours $(or $(HOURS),24)

@@ -32,7 +32,7 @@ listen: {{addresses: "{edge}", port: mirror}}
 balance: {balance}
 health: {{interval: 1s, timeout: 500ms, rise: 2, fall: 2}}
 timeouts: {{connect: 1s}}
-workers: 2
+workers: {workers}
 shutdown: {{drain: 5s}}
 runtime_dir: {runtime}
 orphan_timeout: 60s
@@ -63,18 +63,24 @@ class Stage:
             manifests=manifests,
         )
         self.balancer = Balancer(
-            config_path=directory / "nplb.yaml", log_path=directory / "nplb.log", admin=admin
+            config_path=directory / "nplb.yaml",
+            log_path=directory / "nplb.log",
+            runtime=directory / "run",
+            admin=admin,
         )
         self.traffic = Traffic()
 
-    def write_configuration(self, *, balance: str = "least_connections", extra: str = "") -> None:
+    def write_configuration(
+        self, *, balance: str = "least_connections", workers: int = 2, extra: str = ""
+    ) -> None:
         """Write nplb's configuration file."""
         text = _CONFIGURATION.format(
             edge=self.edge,
             kubeconfig=self.lab.kubeconfig_path,
             balance=balance,
+            workers=workers,
             admin=self.balancer.admin,
-            runtime=self.directory / "run",
+            runtime=self.balancer.runtime,
         )
         self.balancer.config_path.write_text(text + extra)
 

@@ -19,13 +19,15 @@ from tests.chaos.scene import Record, Scene
 RECOVERY_SECONDS = 60.0
 
 
-async def main(minutes: float, faults: list[Fault], directory: Path) -> int:
-    """Play faults in turn, at least each once, until so many minutes are over."""
+async def main(minutes: float, rounds: int, faults: list[Fault], directory: Path) -> int:
+    """Play faults in turn, at least each so often, until so many minutes are over."""
     with hold_free_port() as held:
-        return await _run(minutes, faults, directory, held.getsockname()[1])
+        return await _run(minutes, rounds, faults, directory, held.getsockname()[1])
 
 
-async def _run(minutes: float, faults: list[Fault], directory: Path, admin_port: int) -> int:
+async def _run(
+    minutes: float, rounds: int, faults: list[Fault], directory: Path, admin_port: int
+) -> int:
     network = free_network()
     stage = Stage(
         directory=directory,
@@ -40,9 +42,9 @@ async def _run(minutes: float, faults: list[Fault], directory: Path, admin_port:
         for service in HTTP_SERVICES:
             stage.traffic.start(service, stage.edge_address(service), kept=2, fresh=2, lifelong=1)
         scene = Scene(stage)
-        while time.monotonic() < end or len(records) < len(faults):
+        while time.monotonic() < end or len(records) < rounds * len(faults):
             fault = faults[len(records) % len(faults)]
-            records.append(await _play(scene, fault))
+            records.append(await play(scene, fault))
             print(f"{len(records):3}  {line(records[-1])}", flush=True)
             if records[-1].broken and not stage.balancer.running:
                 break
@@ -54,7 +56,7 @@ async def _run(minutes: float, faults: list[Fault], directory: Path, admin_port:
     return 0 if is_good(records) and code == 0 else 1
 
 
-async def _play(scene: Scene, fault: Fault) -> Record:
+async def play(scene: Scene, fault: Fault) -> Record:
     """One fault, and until everything is as it was."""
     record = scene.record = Record(name=fault.name)
     tally = scene.stage.traffic.tally
@@ -79,6 +81,7 @@ async def _play(scene: Scene, fault: Fault) -> Record:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="for how long [10]")
+    parser.add_argument("--rounds", type=int, default=1, help="at least each so often [1]")
     parser.add_argument("--only", default="", help="only the faults whose name has this word")
     parser.add_argument("--list", action="store_true", help="name the faults, and end")
     return parser.parse_args()
@@ -91,7 +94,7 @@ if __name__ == "__main__":
         print("\n".join(fault.name for fault in FAULTS))
         sys.exit(0 if given.list else 2)
     place = Path(tempfile.mkdtemp(prefix="nplb-chaos-"))
-    exit_code = asyncio.run(main(given.minutes, wanted, place))
+    exit_code = asyncio.run(main(given.minutes, given.rounds, wanted, place))
     if exit_code == 0:
         shutil.rmtree(place, ignore_errors=True)
     sys.exit(exit_code)
