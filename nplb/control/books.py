@@ -29,11 +29,17 @@ LOOK_SECONDS = 5.0
 class Books:
     """`ledgers` has one view of each cluster with a snapshot, `edge` the edge's own.
 
-    `own_pids` gives the processes whose listeners are nplb's own.
+    `own_pids` gives the processes whose listeners are nplb's own, `not_written` what could not be
+    written to disk: by what it is, why.
     """
 
-    def __init__(self, own_pids: Callable[[], Collection[int]]) -> None:
+    def __init__(
+        self,
+        own_pids: Callable[[], Collection[int]],
+        not_written: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._own_pids = own_pids
+        self._not_written = not_written
         self.ledgers: tuple[LedgerView, ...] = ()
         self.edge = EdgeLedgerView()
         self._ledgers: dict[str, Ledger] = {}
@@ -60,6 +66,7 @@ class Books:
         if all(cluster.name in snapshots for cluster in settings.clusters):
             found += _unused(settings, snapshots, now)
             found += _missing_members(settings, snapshots, now)
+        found += [_unwritten(what, why, now) for what, why in self._not_written().items() if why]
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
         ephemeral = ephemeral_ports()
         overlap = ephemeral_finding(ephemeral, _listened(settings), now)
@@ -152,6 +159,19 @@ def _objects(status: SourceStatus, now: float) -> Iterator[Finding]:
             remedy="nplb reads Services, Nodes and EndpointSlices",
             since=now,
         )
+
+
+def _unwritten(what: str, why: str, now: float) -> Finding:
+    return Finding(
+        kind=FindingKind.NOT_WRITTEN,
+        severity=Severity.WARNING,
+        cluster="",
+        subject=what,
+        text=why,
+        remedy="make room on that disk, or correct the rights of that directory; it is tried again "
+        "by itself",
+        since=now,
+    )
 
 
 def _weights(snapshot: Snapshot, now: float) -> Iterator[Finding]:

@@ -76,6 +76,12 @@ class Drains:
         self._keep(before)
         return True
 
+    def write_again(self) -> None:
+        """Try to write what could not be written. Once that works, there is no problem any
+        more."""
+        if self.problem:
+            self._write()
+
     def restore(self, drains: tuple[ManualDrain, ...]) -> None:
         """Go on from what a control before had, where there is no file that would say."""
         if self._file is None:
@@ -87,13 +93,17 @@ class Drains:
 
     def _keep(self, drains: dict[tuple[str, str], ManualDrain]) -> None:
         self._cell.set(tuple(drains[key] for key in sorted(drains)))
+        self._write()
+
+    def _write(self) -> None:
         if self._file is None:
             return
         try:
             self._file.write([asdict(drain) for drain in self.drains])
         except HostError as error:
+            if not self.problem:
+                log.error("%s", error)
             self.problem = str(error)
-            log.error("%s", error)
         else:
             self.problem = ""
 

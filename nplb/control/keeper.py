@@ -1,5 +1,6 @@
 """Keeps the status: everything above as one value, for web, metrics and command line."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -74,7 +75,8 @@ class StatusKeeper:
             version=__version__,
             now=now,
             started_at=self._started_at,
-            loop_at=reconciler.loop_at,
+            # The age is right also when the wall clock has just been set.
+            loop_at=now - max(time.monotonic() - reconciler.turned_at, 0.0),
             passes=reconciler.passes,
             config_path=self._config_path,
             reload=self.reload,

@@ -6,7 +6,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nplb.aio.tasks import TaskOwner
@@ -61,7 +61,7 @@ class Parts:
             time.time,
         )
         self.journal = Journal()
-        self.books = Books(own_pids=self._own_pids)
+        self.books = Books(own_pids=self._own_pids, not_written=self._not_written)
         self.findings = FindingBook()
         self.rng = random.Random()
         self.prober = Prober(publish=self.inputs.verdicts.set, rng=self.rng, now=time.time)
@@ -153,6 +153,11 @@ class Parts:
         """A cluster's Services as they were last seen."""
         snapshot = self.inputs.snapshots.get().get(cluster)
         return snapshot.services if snapshot is not None else ()
+
+    def _not_written(self) -> Mapping[str, str]:
+        """What could not be written, which is tried again by and by."""
+        self.drains.write_again()
+        return {"drains": self.drains.problem, "access log": self.access.problem}
 
     def _own_pids(self) -> set[int]:
         return {os.getpid(), *(worker.pid for worker in self.plane.traffic().workers)}

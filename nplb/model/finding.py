@@ -40,6 +40,8 @@ class FindingKind(StrEnum):
     PROBE_BUDGET = "probe_budget"
     # what the configuration asks for
     OVERRIDE_UNUSED = "override_unused"
+    # what the edge itself is short of
+    NOT_WRITTEN = "not_written"
     POOL_MEMBER_MISSING = "pool_member_missing"
 
 

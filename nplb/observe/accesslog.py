@@ -25,7 +25,8 @@ class AccessLog:
     """Writes lines to `path`, or to standard output when that is None.
 
     `reopen` begins the file anew, after it was renamed by whoever rotates it. `dropped` counts
-    lines that found no place; the next line written says how many.
+    lines that found no place; the next line written says how many. `problem` says why the last
+    ones could not be written, and is empty if they could.
     """
 
     def __init__(self, path: Path | None, now: Callable[[], float] = time.time) -> None:
@@ -38,6 +39,7 @@ class AccessLog:
         self._complained_at = float("-inf")
         self._told = 0
         self.dropped = 0
+        self.problem = ""
 
     def write(self, lines: bytes) -> None:
         """Take whole lines. Never blocks."""
@@ -86,10 +88,13 @@ class AccessLog:
         except OSError as error:
             self.dropped += bytes(left).count(b"\n")
             self._close_file()
-            if self._now() - self._complained_at > COMPLAIN_SECONDS:
+            where = self._path or "standard output"
+            self.problem = f"the access log can't be written to {where}: {error.strerror}"
+            if not 0.0 <= self._now() - self._complained_at <= COMPLAIN_SECONDS:
                 self._complained_at = self._now()
-                where = self._path or "standard output"
-                log.error("the access log can't be written to %s: %s", where, error.strerror)
+                log.error("%s", self.problem)
+        else:
+            self.problem = ""
 
     def _open(self) -> int:
         if self._path is None:

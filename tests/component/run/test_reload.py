@@ -1,0 +1,125 @@
+"""A reload of `nplb run`: what it says, what it can change, what it refuses."""
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nplb.lab.cluster import Lab
+from tests.component.run.test_run import of_lab
+from tests.component.run.test_survival import Crowd, lab
+from tests.support.edge import Edge, ask, hold_port, make_edge
+from tests.support.lab import Networks
+
+__all__ = ["lab"]
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
+    async with make_edge(tmp_path, networks) as edge:
+        yield edge
+
+
+async def test_what_changes_is_logged_and_made_so_without_a_client_noticing(
+    edge: Edge, lab: Lab, networks: Networks
+) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    old_admin = edge.admin
+    async with Crowd(edge) as crowd:
+        edge.configure(of_lab(lab), balance="maglev", workers="3", watch_config="true")
+        edge.signal(signal.SIGHUP)
+        await edge.until(
+            lambda s: [w["alive"] for w in s["traffic"]["workers"]] == [True] * 3, "three workers"
+        )
+        log = edge.log()
+        assert "changed: balance: least_connections → maglev" in log
+        assert "changed: workers: 2 → 3" in log
+
+        # From now on a change of the file is enough: another admin address, fewer workers.
+        edge.admin = f"{networks.node(202)}:9091"
+        edge.configure(
+            of_lab(lab),
+            workers="1",
+            watch_config="true",
+            admin=f'{{listen: "{edge.admin}"}}',
+        )
+        await edge.until(lambda s: len(s["traffic"]["workers"]) == 1, "one worker")
+        assert f"changed: admin.listen: {old_admin} → {edge.admin}" in edge.log()
+        assert await crowd.old_connections_live()
+        assert (await edge.get("/readyz"))[0] == 200
+    assert crowd.failed == []
+    for _ in range(5):
+        assert "service web" in await ask(edge.ip, 30080)
+
+
+async def test_an_admin_address_that_can_not_be_had_is_refused_whole(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    with hold_port(edge.ip, 9099):
+        edge.configure(of_lab(lab), balance="first", admin=f'{{listen: "{edge.ip}:9099"}}')
+        edge.signal(signal.SIGHUP)
+        await edge.until(lambda s: s["reload"]["refused"] == 1, "the refusal")
+    (error,) = (await edge.status())["reload"]["errors"]
+    assert f"{edge.ip}:9099" in error
+    code, text = await edge.get("/readyz?verbose")
+    assert code == 200, "what runs goes on"
+    assert re.search(r"\[\+\]config ok: .*9099", text)
+    assert "nplb_config_last_reload_successful 0.0" in (await edge.get("/metrics"))[1]
+    plan = (await edge.status())["plan"]
+    assert {f["balance"] for f in plan["frontends"]} == {"least_connections"}
+
+
+async def test_a_disk_that_takes_no_more_is_said_and_forgotten_when_it_does(
+    edge: Edge, lab: Lab, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123456789abcdef")
+    token.chmod(0o600)
+    admin = f'{{listen: "{edge.admin}", token_file: "{token}"}}'
+    edge.configure(of_lab(lab), state_dir=str(state), admin=admin)
+    await edge.start()
+    await edge.ready()
+    state.mkdir(exist_ok=True)
+    # A directory in the way of the file: not even root can write it.
+    (state / "drains.json").unlink(missing_ok=True)
+    (state / "drains.json").mkdir()
+    (state / "drains.json" / "x").touch()
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "nplb", "drain", "node-1", "--token-file", str(token)),
+        *("--admin", f"http://{edge.admin}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said = (await done.communicate())[0].decode()
+    await edge.until(
+        lambda s: [f for f in s["findings"] if f["kind"] == "not_written"], f"the finding; {said}"
+    )
+    assert (await edge.status())["drains"], "it holds all the same"
+    (state / "drains.json" / "x").unlink()
+    (state / "drains.json").rmdir()
+    await lab.apply(WEB_LATE)  # a pass
+    await edge.until(
+        lambda s: not [f for f in s["findings"] if f["kind"] == "not_written"], "it to be written"
+    )
+    assert "node-1" in (state / "drains.json").read_text()
+
+
+WEB_LATE = """
+apiVersion: v1
+kind: Service
+metadata: {name: late}
+spec:
+  type: NodePort
+  selector: {app: late}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30081}]
+"""
