@@ -147,9 +147,10 @@ class Traffic:
             self._stop.pop(name).set()
             await asyncio.gather(*self._running.pop(name))
 
-    def node_went_silent(self) -> None:
-        """Connections begun before now may fail without it being the balancer's fault."""
-        self._silent_at = time.monotonic()
+    def node_went_silent(self, lasting_seconds: float = 0.0) -> None:
+        """Connections begun before now, or within so many seconds, may fail without it being the
+        balancer's fault."""
+        self._silent_at = time.monotonic() + lasting_seconds
 
     async def _client(
         self, service: str, address: Address, requests: int, stopped: Callable[[], bool]

@@ -94,11 +94,10 @@ async def dead(scene: Scene) -> None:
 @fault("a pod dies", cuts=True)
 async def pod_dies(scene: Scene) -> None:
     pod = scene.lab.pods("default/web")[0]["metadata"]
-    scene.cut()
+    # Until kube-proxy hears of it, a node of the lab accepts for the dead pod and then resets,
+    # where the kernel of a real one would have refused, and the next node been tried.
+    scene.cut(lasting_seconds=0.5)
     scene.apply(f"pod/{pod['namespace']}/{pod['name']}", "crash")
-    # Until kube-proxy hears of it, a node of the lab accepts for the dead pod and then resets.
-    await scene.hold(0.5)
-    scene.cut()
     await scene.hold(4.0)
 
 

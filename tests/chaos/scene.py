@@ -64,9 +64,10 @@ class Scene:
         """Let clients work for a while."""
         await asyncio.sleep(seconds)
 
-    def cut(self) -> None:
-        """What comes now ends connections that are open: they may fail."""
-        self.stage.traffic.node_went_silent()
+    def cut(self, lasting_seconds: float = 0.0) -> None:
+        """What comes now ends connections that are open, or are opened within so many seconds:
+        they may fail."""
+        self.stage.traffic.node_went_silent(lasting_seconds)
 
     def apply(self, target: str, spec: str) -> float:
         """Turn a fault of the lab's on. Returns when, on the monotonic clock."""
