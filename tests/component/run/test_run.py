@@ -305,3 +305,27 @@ async def test_a_privileged_port_without_the_right(edge: Edge, lab: Lab) -> None
     errors = (await edge.status())["applied"]["listen_errors"]
     (detail,) = [e["detail"] for es in errors.values() for e in es]
     assert "CAP_NET_BIND_SERVICE" in detail
+
+
+async def test_an_api_that_does_everything_wrong_fails_no_client(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.ready()
+    api = lab.api.faults
+    for begin in (api.down, api.bad_gateway, api.internal_error, api.too_many_requests):
+        begin()
+        api.cut_streams()
+        await edge.until(lambda s: s["sources"][0]["state"] == "stale", "the fault to be noticed")
+        for _ in range(5):
+            assert "service web" in await ask(edge.ip, 30080)
+        code, text = await edge.get("/metrics")
+        assert code == 200
+        assert 'nplb_source_state{cluster="lab",state="stale"} 1.0' in text
+        api.clear()
+        await edge.until(lambda s: s["sources"][0]["state"] == "live", "all to be well")
+    ages = [
+        float(line.rpartition(" ")[2])
+        for line in (await edge.get("/metrics"))[1].splitlines()
+        if line.startswith("nplb_source_snapshot_age_seconds{")
+    ]
+    assert ages == [0.0]
