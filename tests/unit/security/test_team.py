@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nplb.config.annotationkeys import NAMES
@@ -101,7 +101,6 @@ def of(made: Plan, namespace: str) -> list[Frontend]:
 BEFORE = make_plan(SETTINGS, {"prod": a_snapshot(OTHERS, NODES)}, {}, Plan(), 1.0)
 
 
-@settings(max_examples=200)
 @given(st.lists(SERVICES, max_size=3))
 def test_whatever_a_team_writes_its_clients_go_to_nodes_and_its_own_node_port(
     raws: list[dict[str, Any]],
@@ -121,7 +120,6 @@ def test_whatever_a_team_writes_its_clients_go_to_nodes_and_its_own_node_port(
             assert address.ip in SETTINGS.listen.addresses
 
 
-@settings(max_examples=200)
 @given(st.lists(SERVICES, max_size=3))
 def test_whatever_a_team_writes_others_are_served_as_before(raws: list[dict[str, Any]]) -> None:
     # In the cluster nobody has another's NodePort; the allocator sees to that.
