@@ -129,7 +129,7 @@ class Child:
             self.first = now - self.started
         marked = next((s for s in snapshot.services if s.key.name == MARKED), None)
         stamp = marked.annotations.get("bench/at", "") if marked is not None else ""
-        if stamp and stamp != self.seen:
+        if marked is not None and stamp and stamp != self.seen:
             self.seen = stamp
             self.latencies.append(now - float(stamp))
             self.sent[int(marked.annotations["nplb.io/limits.connections"])] = float(stamp)
