@@ -2,10 +2,12 @@
 
 Rules go before sockets, and both planes keep old connections where they are. So a frontend
 that moves to the kernel gets its rules before the relay gives up its listener, and one that
-moves to the relay its listener before the rules go.
+moves to the relay its listener before the rules go. The listener stays a moment longer than it
+gets new clients: those whose handshake it had begun would be reset with it.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -18,6 +20,10 @@ from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import EndReason
 
 log = logging.getLogger(__name__)
+
+# How long a listener stays once rules take its clients: until every handshake that it had begun
+# has ended or been given up for lost by its client.
+LINGER_SECONDS = 3.0
 
 
 class RelaySide(Protocol):
@@ -57,7 +63,10 @@ class SplitPlane:
         relay: RelaySide,
         make_kernel: Callable[[], KernelSide],
         left_behind: Callable[[], Awaitable[bool]],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._now = now
+        self._lingering: dict[FrontendKey, float] = {}
         self._left_behind: Callable[[], Awaitable[bool]] | None = left_behind
         self._relay = relay
         self._make_kernel = make_kernel
@@ -92,18 +101,35 @@ class SplitPlane:
         both = tuple(sorted((*to_relay, *leaving), key=lambda f: f.key))
         applied = await self._relay.apply(replace(plan, frontends=both))
         in_kernel = await self._apply_kernel(plan, to_kernel)
-        if leaving:
-            # Who can't have rules keeps the listener: better the other plane than none.
-            kept = tuple(f for f in leaving if f.key in in_kernel.listen_errors)
-            to_relay = tuple(sorted((*to_relay, *kept), key=lambda f: f.key))
+        now = self._now()
+        kept = self._still_on_relay(leaving, in_kernel, now)
+        to_relay = tuple(sorted((*to_relay, *kept), key=lambda f: f.key))
+        if len(kept) < len(leaving):
             applied = await self._relay.apply(replace(plan, frontends=to_relay))
         self._on_relay = frozenset(f.key for f in to_relay)
         waits = [w for w in (applied.retry_seconds, in_kernel.retry_seconds) if w is not None]
+        waits += [max(0.0, until - now) for until in self._lingering.values()]
         return Applied(
             generation=plan.generation,
             listen_errors={**applied.listen_errors, **in_kernel.listen_errors},
             retry_seconds=min(waits, default=None),
         )
+
+    def _still_on_relay(
+        self, leaving: tuple[Frontend, ...], in_kernel: Applied, now: float
+    ) -> tuple[Frontend, ...]:
+        """Those that keep their listener for now. Who can't have rules keeps it for good: better
+        the other plane than none."""
+        before, self._lingering = self._lingering, {}
+        kept = []
+        for frontend in leaving:
+            if frontend.key not in in_kernel.listen_errors:
+                until = before.get(frontend.key, now + LINGER_SECONDS)
+                if until <= now:
+                    continue
+                self._lingering[frontend.key] = until
+            kept.append(frontend)
+        return tuple(kept)
 
     async def _apply_kernel(self, plan: Plan, frontends: tuple[Frontend, ...]) -> Applied:
         if self._kernel is None and not frontends:

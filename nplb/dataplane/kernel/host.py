@@ -7,6 +7,7 @@ from pathlib import Path
 from nplb.model.errors import HostPermissionError
 
 _CAP_NET_ADMIN = 12
+FORWARDING6 = "forwarding of IPv6: sysctl -w net.ipv6.conf.all.forwarding=1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def missing(host: Host, *, six: bool = False) -> tuple[str, ...]:
     if not host.forwarding4:
         found.append("forwarding of IPv4: sysctl -w net.ipv4.ip_forward=1")
     if six and not host.forwarding6:
-        found.append("forwarding of IPv6: sysctl -w net.ipv6.conf.all.forwarding=1")
+        found.append(FORWARDING6)
     return tuple(found)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +11,15 @@ from nplb.aio.tasks import TaskOwner
 from nplb.dataplane.kernel import conntrack, netlink
 from nplb.dataplane.kernel.changes import replacement, transaction
 from nplb.dataplane.kernel.flows import Due, Leavers, Source
-from nplb.dataplane.kernel.host import examine, require
+from nplb.dataplane.kernel.host import FORWARDING6, Host, examine, require
 from nplb.dataplane.kernel.meters import SETS, Meters, element, reading
 from nplb.dataplane.kernel.names import Names, identity
 from nplb.dataplane.kernel.nft import Nft, NftError
 from nplb.dataplane.kernel.readback import Found, damage, element_text, found_table
 from nplb.dataplane.kernel.render import Renderer
 from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
-from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
-from nplb.dataplane.kernel.sockets import conflict, holders
+from nplb.dataplane.kernel.serving import FAMILIES, V6, canonical, family_of, serving
+from nplb.dataplane.kernel.sockets import Holder, conflict, holders
 from nplb.dataplane.kernel.wayback import WayBack, way_back_notes
 from nplb.model.applied import Applied, ListenError, Traffic, no_interface
 from nplb.model.errors import HostError
@@ -215,7 +215,7 @@ class KernelPlane:
         errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
         admitted: list[Frontend] = []
         served = {f.key: f.listen for f in self._frontends}
-        held = None
+        edge = None
         for frontend in frontends:
             wrong = unsupported(frontend)
             if wrong:
@@ -224,31 +224,21 @@ class KernelPlane:
                     ListenError(address=a, in_use=False, detail=detail) for a in frontend.listen
                 )
                 continue
-            nowhere = [no_interface(a) for a in frontend.listen if a.ip.startswith("%")]
-            if nowhere:
-                errors[frontend.key] = tuple(nowhere)
-                lost = {error.address for error in nowhere}
+            entering = [a for a in frontend.listen if a not in served.get(frontend.key, ())]
+            lacking: list[ListenError] = []
+            if entering:
+                if edge is None:
+                    edge = await asyncio.to_thread(_look_at_edge)
+                found = (_in_the_way(frontend, address, *edge) for address in entering)
+                lacking = [error for error in found if error is not None]
+            if lacking:
+                errors[frontend.key] = tuple(lacking)
+                lost = {error.address for error in lacking}
                 frontend = replace(
                     frontend, listen=tuple(a for a in frontend.listen if a not in lost)
                 )
                 if not frontend.listen:
                     continue
-            entering = [a for a in frontend.listen if a not in served.get(frontend.key, ())]
-            taken: list[ListenError] = []
-            if entering:
-                if held is None:
-                    held = await asyncio.to_thread(holders)
-                for address in entering:
-                    others = held.get((frontend.key.protocol, address.port), ())
-                    other = next((h for h in others if conflict(h, address)), None)
-                    if other is not None:
-                        taken.append(_taken(address, other.address))
-            if taken:
-                errors[frontend.key] = (*nowhere, *taken)
-                lost = {error.address for error in taken}
-                frontend = replace(
-                    frontend, listen=tuple(a for a in frontend.listen if a not in lost)
-                )
             admitted.append(frontend)
         return errors, admitted
 
@@ -462,10 +452,28 @@ def _is_udp(frontend: Frontend) -> bool:
     return frontend.key.protocol is Protocol.UDP
 
 
-def _taken(address: Address, by: Address) -> ListenError:
-    return ListenError(
-        address=address,
-        in_use=True,
-        detail=f"another process listens on {by}: stop it, or give this frontend another "
-        "listen address",
-    )
+Holders = Mapping[tuple[Protocol, int], Sequence[Holder]]
+
+
+def _look_at_edge() -> tuple[Holders, Host]:
+    return holders(), examine()
+
+
+def _in_the_way(
+    frontend: Frontend, address: Address, held: Holders, host: Host
+) -> ListenError | None:
+    """Why an address can't be served; None if it can."""
+    if address.ip.startswith("%"):
+        return no_interface(address)
+    others = held.get((frontend.key.protocol, address.port), ())
+    other = next((h for h in others if conflict(h, address)), None)
+    if other is not None:
+        detail = (
+            f"another process listens on {other.address}: stop it, or give this frontend another "
+            "listen address"
+        )
+        return ListenError(address=address, in_use=True, detail=detail)
+    if family_of(address.ip) == V6 and not host.forwarding6:
+        detail = f"the kernel plane lacks {FORWARDING6}"
+        return ListenError(address=address, in_use=False, detail=detail)
+    return None

@@ -470,6 +470,24 @@ async def test_a_port_that_a_program_has_is_left_to_it(world: Site, plane: Kerne
     assert await served(world, 2) == {"one": 1, "two": 1}
 
 
+async def test_ipv6_that_is_not_forwarded_is_said_and_served_once_it_is(
+    world: Site, plane: KernelPlane
+) -> None:
+    ips = ("10.72.1.2", "fd72:1::2")
+    frontend = a_frontend(ips=ips, listen=("10.71.0.1", "fd71::1"))
+    world.edge.sysctl("net.ipv6.conf.all.forwarding", "0")
+    try:
+        applied = await plane.apply(a_plan(frontend))
+        (error,) = applied.listen_errors[frontend.key]
+        assert error.address == EDGE6
+        assert "net.ipv6.conf.all.forwarding=1" in error.detail
+        assert (await served(world, 1)).total() == 1
+    finally:
+        world.edge.sysctl("net.ipv6.conf.all.forwarding", "1")
+    assert not (await plane.apply(a_plan(frontend))).listen_errors
+    assert (await served(world, 1, EDGE6)).total() == 1
+
+
 async def test_connections_older_than_the_rules_stay_where_they_are(
     world: Site, plane: KernelPlane
 ) -> None:

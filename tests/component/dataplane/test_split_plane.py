@@ -66,6 +66,13 @@ def on(kind: PlaneKind, frontend: Frontend | None = None) -> Frontend:
     return replace(frontend or a_frontend(), plane=kind)
 
 
+def listens_on(port: int) -> bool:
+    """Whether any TCP socket listens on a port in the calling thread's namespace."""
+    lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+    sockets = [line.split() for line in lines]
+    return any(int(s[1].rpartition(":")[2], 16) == port and s[3] == "0A" for s in sockets)
+
+
 async def test_a_frontend_moves_to_the_kernel_and_back_and_its_connections_stay(
     world: Site, plane: SplitPlane
 ) -> None:
@@ -103,6 +110,15 @@ async def test_a_frontend_moves_to_the_kernel_and_back_and_its_connections_stay(
             await more_served(5)
         stop.set()
     assert not failures
+    with world.edge.entered():
+        assert listens_on(443)
+    applied = await plane.apply(a_plan(on(PlaneKind.KERNEL), other))
+    while applied.retry_seconds is not None:  # the listener stays a moment longer, and goes
+        await asyncio.sleep(applied.retry_seconds)
+        applied = await plane.apply(a_plan(on(PlaneKind.KERNEL), other))
+    with world.edge.entered():
+        await eventually(lambda: not listens_on(443), "the relay's listener is closed")
+    assert (await asyncio.to_thread(greet, world.client, EDGE))[0]
     for sock in socks:
         with sock:
             sock.sendall(b"still here")
@@ -284,6 +300,26 @@ def test_killed_restarted_and_upgraded_under_load_no_client_notices(
     finally:
         running.kill()
         running.wait(10)
+
+
+def test_an_edge_that_forwards_nothing_ends_the_start_with_77(world: Site, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(MANIFESTS)
+    config = tmp_path / "nplb.yaml"
+    config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
+    world.edge.sysctl("net.ipv4.ip_forward", "0")
+    try:
+        running = start(world, config)
+        assert running.wait(60) == 77
+        assert "net.ipv4.ip_forward=1" in config.with_suffix(".log").read_text()
+        command = (sys.executable, "-m", "nplb", "check", str(config))
+        checked = subprocess.run(
+            ["ip", "netns", "exec", world.edge.name, *command],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert checked.returncode == 77
+        assert "net.ipv4.ip_forward=1" in checked.stdout
+    finally:
+        world.edge.sysctl("net.ipv4.ip_forward", "1")
 
 
 @pytest.mark.timeout(120)
