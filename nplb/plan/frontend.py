@@ -67,6 +67,8 @@ def make_frontend(
     probes = Probed(health, options.send_proxy, endpoints.empty, [], [], [])
     check_port = service.health_check_node_port if _asks_check_port(service, health) else 0
     kube_proxy = health.kube_proxy if health.enabled else KubeProxyUse.OFF
+    if not health.enabled:
+        evidence = NOTHING_KNOWN  # then nothing counts but what the API says
     asked = Asked(probed, health.initial, endpoints.empty, local, evidence)
     earlier = {b.key.node: b for b in previous.backends} if previous is not None else {}
     port = candidate.port.node_port
