@@ -29,8 +29,6 @@ spec:
 QUICK = "interval: 200ms, fast_interval: 100ms, timeout: 150ms, rise: 1, fall: 2"
 # A connect is answered by the kernel, a request by a lab that shares this process with the test.
 PATIENT = "interval: 1s, fast_interval: 200ms, timeout: 950ms, rise: 1, fall: 3"
-    "interval: 1s, fast_interval: 200ms, slow_interval: 200ms, timeout: 950ms, rise: 1, fall: 3"
-)
 
 
 def service(
