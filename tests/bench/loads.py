@@ -36,11 +36,13 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time that these processes have used, to the nanosecond."""
+    """User and system time that these processes have used, to the nanosecond. One that has ended,
+    such as a command that control once ran, counts no more."""
     total = 0
     for pid in pids:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
 
 
@@ -55,9 +57,10 @@ def memory_bytes(pids: list[int]) -> int:
     """Proportional set size: what these processes would free if they ended."""
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
     return total
 
 
@@ -68,7 +71,7 @@ def requests(arena: Arena, ip: str, pids: list[int], seconds: int, *, close: boo
         command += ["-H", "Connection: close"]
     before, machine = cpu_seconds(pids), machine_seconds()
     output = arena.client(*command, f"http://{ip}:{WEB_PORT}/")
-    used, machine = cpu_seconds(pids) - before, machine_seconds() - machine
+    used, machine = max(cpu_seconds(pids) - before, 0.0), machine_seconds() - machine
     match = re.search(r"(\d+) requests in", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if match is None or rate is None:
@@ -98,7 +101,7 @@ def bulk(arena: Arena, ip: str, pids: list[int], seconds: int, *, reverse: bool)
         time.sleep(0.5)  # the server still ends its last test
     else:
         raise RuntimeError("the iperf3 server stays busy")
-    used = cpu_seconds(pids) - before
+    used = max(cpu_seconds(pids) - before, 0.0)
     size = end["sum_received"]["bytes"]
     return {
         "gbit_per_second": end["sum_received"]["bits_per_second"] / 1e9,
