@@ -75,6 +75,8 @@ def explain(error: yaml.MarkedYAMLError, rest: str) -> str:
         return _TAB
     if "cannot start any token" in problem:
         return f"a value cannot start with {shown(rest[:1])}, quote it"
+    if not rest and "node content" in problem:
+        return "the text ends within a list or a mapping, close it"
     for problem_part, context_part, message in _TABLE:
         if re.search(problem_part, problem) and re.search(context_part, context):
             return message

@@ -167,6 +167,7 @@ def test_billion_laughs_are_refused() -> None:
         ("- *.example.com", "f:1:4: a value that begins with '*' or '&' is an alias or an anchor"),
         ("a: |x", "f:1:5: only a line break can follow '|' or '>'"),
         ('"a" b', "f:1:5: the document has ended before this"),
+        ("a: [1,\n", "f:2:1: the text ends within a list or a mapping, close it"),
         ("listen: [::]:443", "f:1:10: a value is missing here, write one, or quote it"),
         ("%YAML 3.0\n---\na", "f:1:1: not valid YAML"),
         ("[" * (MAX_DEPTH + 1), "f:1:101: nested deeper than 100 levels"),
