@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BUFFER_BYTES = 64 << 10
 BULK_BYTES = 32 << 10
 LAST_READS = 8
+# A bulk stream's turn is over after so many full pipes, or one that was not full.
+TURN_PIPES = 2
 # A bulk stream with so many turns in a row that move less than this is bulk no longer.
 SMALL_TURN_BYTES = 4 << 10
 SMALL_TURNS = 8
@@ -273,32 +275,36 @@ class Side:
     def _splice(self) -> None:
         """One turn of a bulk stream: what there is goes into a pipe and on to the peer."""
         pipes = self.conn.worker.pipes
-        pipe = pipes.take()
-        if pipe is None:  # no descriptors left for one
-            self._copy_bulk()
-            return
-        try:
-            size = splice(self.fd, pipe[1], PIPE_BYTES, None, None, SPLICE_FLAGS)
-        except OSError as error:
-            pipes.idle.append(pipe)
-            self._read_failed(error)
-            return
-        if not size:
-            pipes.idle.append(pipe)
-            self._end()
-            return
-        self.pipe = pipe
-        self.piped = size
-        if self._empty_pipe():
-            if size >= SMALL_TURN_BYTES:
-                self.small = 0
-            else:
-                self.small += 1
-                if self.small >= SMALL_TURNS:
-                    self.bulk = False
-                    self._see_usual()
-            # How full a pipe is cannot be known, and so not why the splice came to its end.
-            self._ask_again()
+        for _ in range(TURN_PIPES):
+            pipe = pipes.take()
+            if pipe is None:  # no descriptors left for one
+                self._copy_bulk()
+                return
+            try:
+                size = splice(self.fd, pipe[1], PIPE_BYTES, None, None, SPLICE_FLAGS)
+            except OSError as error:
+                pipes.idle.append(pipe)
+                self._read_failed(error)
+                return
+            if not size:
+                pipes.idle.append(pipe)
+                self._end()
+                return
+            self.pipe = pipe
+            self.piped = size
+            if not self._empty_pipe():
+                return
+            if size < PIPE_BYTES:
+                break
+        if size >= SMALL_TURN_BYTES:
+            self.small = 0
+        else:
+            self.small += 1
+            if self.small >= SMALL_TURNS:
+                self.bulk = False
+                self._see_usual()
+        # A pipe may be full before it has so many bytes, so a short splice proves nothing.
+        self._ask_again()
 
     def _empty_pipe(self) -> bool:
         """Bring what is in the pipe to the peer. True when all of it is there."""
