@@ -240,6 +240,19 @@ async def test_source_ranges(world: Site, plane: KernelPlane) -> None:
     assert traffic.frontends[frontend.key].ends[EndReason.SOURCE_DENIED] == 1
 
 
+async def test_an_interface_that_is_not_there_keeps_nothing_else_from_being_served(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend = a_frontend()
+    both = replace(frontend, listen=(Address("%none0", 80), *frontend.listen))
+    nowhere = replace(a_frontend("other"), listen=(Address("%none0", 81),))
+    applied = await plane.apply(a_plan(both, nowhere))
+    assert (await served(world, 1)).total() == 1
+    for key in (both.key, nowhere.key):
+        (error,) = applied.listen_errors[key]
+        assert "no interface none0 with an address" in error.detail
+
+
 async def test_long_lists_of_clients(
     world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
