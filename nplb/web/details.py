@@ -1,4 +1,7 @@
-"""One frontend, one node, one cluster's ports: everything about it, for a page of its own."""
+"""One frontend, one node, one cluster's ports: everything about it, for a page of its own.
+
+Each node has `signal_at`: when what its reason rests on was last seen, or null.
+"""
 
 from collections.abc import Iterable
 
@@ -8,7 +11,7 @@ from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.reasons import BackendReason
 from nplb.model.status import Status
-from nplb.policy.explain import BACKEND_REASONS, FRONTEND_STATES
+from nplb.policy.explain import BACKEND_REASONS, FRONTEND_STATES, Signal
 from nplb.web.render import JSON, render
 
 _NO_BACKEND = BackendCounters()
@@ -32,6 +35,7 @@ def frontend_page(status: Status, frontend: Frontend, decisions: Iterable[Decisi
     page["backends"] = [_backend(status, one) for one in frontend.backends]
     page["left_out"] = [_left_out(one) for one in frontend.left_out]
     cluster = frontend.key.service.cluster
+    _tell_signals(status, cluster, (*page["backends"], *page["left_out"]))
     page["drained"] = [drain.node for drain in status.drains if drain.cluster == cluster]
     page["now"] = status.now
     page["decisions"] = render(tuple(decisions))
@@ -51,6 +55,7 @@ def node_page(
         found += [one | {"frontend": str(frontend.key)} for one in here]
     if not found:
         return None
+    _tell_signals(status, cluster, found)
     here = [drain for drain in status.drains if (drain.cluster, drain.node) == (cluster, node)]
     return {
         "cluster": cluster,
@@ -85,6 +90,21 @@ def _backend(status: Status, backend: Backend) -> JSON:
 
 def _left_out(left: LeftOut) -> JSON:
     return render(left) | {"state": "left_out", "explanation": _explanation(left.reason)}
+
+
+def _tell_signals(status: Status, cluster: str, shown: Iterable[JSON]) -> None:
+    """Add `signal_at` to backends and nodes left out of one cluster."""
+    taken = next((s.last_snapshot_at for s in status.sources if s.cluster == cluster), None)
+    drained = {drain.node: drain.at for drain in status.drains if drain.cluster == cluster}
+    for one in shown:
+        verdict = one.get("verdict") or {}
+        one["signal_at"] = {
+            Signal.PROBE: verdict.get("probed_at"),
+            Signal.NODE: taken,
+            Signal.ENDPOINTS: taken,
+            Signal.CONFIGURATION: status.reload.at,
+            Signal.OPERATOR: drained.get(one["key"]["node"] if "key" in one else one["node"]),
+        }[Signal(one["explanation"]["signal"])]
 
 
 def _explanation(reason: BackendReason) -> JSON:

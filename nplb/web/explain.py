@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from nplb.model.decision import Decision
 from nplb.model.keys import ServiceKey
 from nplb.model.status import Status
-from nplb.policy.explain import SKIP_REASONS, Signal
+from nplb.policy.explain import SKIP_REASONS
 from nplb.web.details import frontend_page
 from nplb.web.render import JSON, render
 
@@ -13,9 +13,8 @@ from nplb.web.render import JSON, render
 def explain_page(
     status: Status, service: ServiceKey, node: str | None, decisions: Iterable[Decision]
 ) -> JSON | None:
-    """All frontends of a Service as pages, each node with `signal_at` (when what its reason rests
-    on was last seen, or null), and its ports that have no frontend. With `node` only what is of
-    that node. None if the plan knows no such Service, or no such node of it."""
+    """All frontends of a Service as pages, and its ports that have no frontend. With `node` only
+    what is of that node. None if the plan knows no such Service, or no such node of it."""
     told = tuple(decisions)
     pages = [
         frontend_page(status, frontend, told)
@@ -32,7 +31,6 @@ def explain_page(
             page["backends"] = [b for b in page["backends"] if b["key"]["node"] == node]
             page["left_out"] = [one for one in page["left_out"] if one["node"] == node]
             page["decisions"] = [one for one in page["decisions"] if one["node"] == node]
-        _tell_signals(status, service.cluster, page)
     if not pages and not skipped:
         return None
     if node is not None and not any(page["backends"] or page["left_out"] for page in pages):
@@ -44,18 +42,3 @@ def explain_page(
         "frontends": pages,
         "skipped": skipped,
     }
-
-
-def _tell_signals(status: Status, cluster: str, page: JSON) -> None:
-    taken = next((s.last_snapshot_at for s in status.sources if s.cluster == cluster), None)
-    drained = {drain.node: drain.at for drain in status.drains if drain.cluster == cluster}
-    for one in (*page["backends"], *page["left_out"]):
-        node = one["key"]["node"] if "key" in one else one["node"]
-        verdict = one.get("verdict") or {}
-        one["signal_at"] = {
-            Signal.PROBE: verdict.get("probed_at"),
-            Signal.NODE: taken,
-            Signal.ENDPOINTS: taken,
-            Signal.CONFIGURATION: status.reload.at,
-            Signal.OPERATOR: drained.get(node),
-        }[Signal(one["explanation"]["signal"])]

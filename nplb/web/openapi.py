@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import PurePath
 
 from nplb import __version__
+from nplb.model.applied import ListenError
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.drain import ManualDrain
 from nplb.model.health import ProbeKind
@@ -202,13 +203,12 @@ def openapi() -> JSON:
     frontend, backend, left_out = schemas.of(Frontend), schemas.of(Backend), schemas.of(LeftOut)
     shown = {"state": {"type": "string"}}
     verdict = {"anyOf": [{"$ref": "#/components/schemas/Verdict"}, {"type": "null"}]}
-    one_backend = _all_of(
-        backend, {"verdict": verdict, "traffic": counters, "explanation": explanation}
-    )
-    one_left_out = _all_of(left_out, {"explanation": explanation} | shown)
+    number = {"type": ["number", "null"]}
+    told = {"explanation": explanation, "signal_at": number}
+    one_backend = _all_of(backend, {"verdict": verdict, "traffic": counters} | told)
+    one_left_out = _all_of(left_out, told | shown)
     decision = schemas.of(Decision)
     decisions = {"type": "array", "items": decision}
-    number = {"type": ["number", "null"]}
     series = {"type": "array", "items": number}
     one_page = _all_of(
         frontend,
@@ -218,6 +218,9 @@ def openapi() -> JSON:
             "left_out": {"type": "array", "items": one_left_out},
             "explanation": {"type": "string"},
             "drained": {"type": "array", "items": {"type": "string"}},
+            "listen_errors": {"type": "array", "items": schemas.of(ListenError)},
+            "traffic": {"$ref": "#/components/schemas/FrontendCounters"},
+            "now": number,
             "decisions": decisions,
         },
     )

@@ -85,6 +85,7 @@ def overview(status: Status, glances: Mapping[FrontendKey, Glance], total: Total
             "in_flight": status.probing.in_flight,
             "ended": render(status.probing.ended),
             "repeated": status.probing.repeated,
+            **render(status.plan.detection),
         },
         "frontends": dict(
             Counter(status.frontend_state(g.frontend).value for g in glances.values())

@@ -60,7 +60,7 @@ class AdminServer:
     `status` is called in the event loop for each request that needs it. `hosts` are names,
     beyond addresses and localhost, under which clients may ask. `settings` say whose requests
     are answered; its own `listen` and `hosts` give way to the arguments. `drains` and
-    `check_manifest` do what clients ask for.
+    `check_manifest` do what clients ask for. `history` may have samples of before already.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class AdminServer:
         settings: AdminSettings = AdminSettings(),
         drains: Drains | None = None,
         check_manifest: ManifestCheck | None = None,
+        history: History | None = None,
     ) -> None:
         self._status = status
         self._listen = listen
@@ -89,7 +90,7 @@ class AdminServer:
         self._metrics = MetricsPage(decisions=(lambda: journal.counts) if journal else None)
         self._address = listen
         self._tasks = TaskOwner("web")
-        self._history = History()
+        self._history = history or History()
 
     @property
     def address(self) -> Address:

@@ -86,13 +86,13 @@ class Browser:
         self._running = running
 
     async def open(
-        self, *, width: int = 1440, height: int = 900, theme: str = "light", scale: float = 1
+        self, *, width: int = 1440, height: int = 900, theme: str = "light", touch: bool = False
     ) -> Page:
         """A new tab with a profile of its own, of this size, with this colour scheme preferred."""
         context = await self._running.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if theme == "dark" else "light",
-            device_scale_factor=scale,
+            has_touch=touch,
         )
         context.set_default_timeout(30_000)
         return Page(await context.new_page())

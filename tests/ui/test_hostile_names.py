@@ -15,7 +15,7 @@ from nplb.model.reasons import BackendReason, SkipReason
 from nplb.model.status import Status
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.status import NOW, frontend, status
-from tests.ui.test_dashboard import MAIN, running, sound
+from tests.ui.edges import MAIN, running, sound
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),

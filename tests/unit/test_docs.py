@@ -1,5 +1,6 @@
 """What the manual names is there."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from nplb.config.sections import key_paths
 from nplb.lab.faults import CATALOGUE
 from nplb.model.finding import FindingKind
 from nplb.model.reasons import BackendReason, EndReason, SkipReason
+from nplb.model.status import Status
+from nplb.web.openapi import openapi
 
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(
@@ -108,3 +111,12 @@ def test_the_pages_on_ports_and_on_the_lab_name_everything_that_there_is() -> No
         _, _, rest = lab.partition(f"| of {'the API server' if target == 'api' else f'a {target}'}")
         table = rest.partition("\n\n")[0]
         assert [name for name in faults if not re.search(f"`{name}(=|`)", table)] == [], target
+
+
+def test_the_page_on_the_api_names_every_field_of_the_status_and_every_path() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    fields = {field.name for field in dataclasses.fields(Status)} | {"is_ready"}
+    assert {name for name in fields if f"`{name}`" not in text} == set()
+    paths = {path.partition("{")[0].rstrip("/") for path in openapi()["paths"]}
+    told_elsewhere = {"/api/v1/events", "/api/v1/openapi.json"}
+    assert {path for path in paths - told_elsewhere if path not in text} == set()

@@ -72,16 +72,24 @@ export function probeText(one, now) {
 
 // A number's cell; on a narrow screen, where rows become cards, it shows its label.
 export const cell = (label, content, dull = false) =>
-  h("td", { class: dull ? "n dull" : "n", "data-label": label }, h("span", null, content));
+  h(
+    "td",
+    { class: `n${dull ? " dull" : ""}${label === "last probe" ? " wide" : ""}`, "data-label": label },
+    h("span", null, content),
+  );
 
-function why(one) {
-  const { meaning, signal, change } = one.explanation;
+// What a group's reason means, which signal says so, how old the oldest of it is, and what would
+// change it.
+function why(group, now) {
+  const { meaning, signal, change } = group[0].explanation;
+  const oldest = Math.min(...group.map((one) => one.signal_at ?? Infinity));
+  const age = Number.isFinite(oldest) ? `, ${duration(now - oldest)} ago` : "";
   return h(
     "p",
     { class: "why" },
     meaning,
     " ",
-    signal ? [h("b", null, "Seen by: "), words(signal), ". "] : null,
+    signal ? [h("b", null, "Seen by: "), `${words(signal)}${age}. `] : null,
     h("b", null, "Would change it: "),
     change,
   );
@@ -89,7 +97,7 @@ function why(one) {
 
 // `ones` in groups of one state and reason, the worst first. `what` is what there is one of in
 // each line ("node"); `columns` are [heading, numeric]; `line` makes the cells of one.
-export function groups(ones, what, columns, line) {
+export function groups(ones, now, what, columns, line) {
   const by = new Map();
   for (const one of ones) {
     const key = `${one.state} ${one.reason}`;
@@ -132,7 +140,7 @@ export function groups(ones, what, columns, line) {
                 h("b", null, words(group[0].reason)),
                 h("span", { class: "count" }, many(group.length, what)),
               ),
-              why(group[0]),
+              why(group, now),
             ),
           ),
           group.slice(0, SHOWN).map((one) => h("tr", null, line(one))),

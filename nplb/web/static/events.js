@@ -180,7 +180,7 @@ export function eventItems(groups, { linked = false, marked = null } = {}) {
 }
 
 // `decisions` newest first; the first `most` lines of them.
-export function eventList(decisions, empty, most = 12) {
+export function eventList(decisions, empty, most = 14) {
   if (!decisions.length) return h("p", { class: "hint" }, empty);
   return h("ul", null, eventItems(fold(decisions).slice(0, most), { linked: true }));
 }

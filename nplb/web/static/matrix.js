@@ -209,7 +209,7 @@ export function services(store, args, query) {
           c.textAlign = "left";
           c.font = `12.5px ${colors.sans}`;
           c.fillStyle = tone(...pair) === "good" ? colors.faint : colors.text;
-          c.fillText(cut(words(pair[1]), cell - 30), x + 21, middle + 0.5);
+          c.fillText(cut(words(pair[1]), cell - 28, ended), x + 21, middle + 0.5);
         }
         if (at && at.row === n && at.column === m) {
           c.strokeStyle = colors.accent;
@@ -287,12 +287,14 @@ export function services(store, args, query) {
   const middled = (text, most) =>
     text.length > most ? `${text.slice(0, most / 2 - 1)}…${text.slice(-most / 2)}` : text;
 
-  // Names that differ at their end are cut in the middle.
-  function cut(text, room) {
+  const ended = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
+
+  // Names differ at their end, so they are cut in the middle; words are cut at their end.
+  function cut(text, room, by = middled) {
     if (c.measureText(text).width <= room) return text;
     let keep = text.length - 1;
-    while (keep > 2 && c.measureText(middled(text, keep)).width > room) keep -= 1;
-    return middled(text, keep);
+    while (keep > 2 && c.measureText(by(text, keep)).width > room) keep -= 1;
+    return by(text, keep);
   }
 
   function place(event) {

@@ -258,7 +258,7 @@ export function node(store, args) {
             fact("Failed connects", num(failures)),
           ]);
           refill(body, [page.backends, Math.floor(page.now / 2)], () =>
-            groups(page.backends, "frontend", COLUMNS, (one) => line(one, page, store)),
+            groups(page.backends, page.now, "frontend", COLUMNS, (one) => line(one, page, store)),
           );
           refill(events, page.decisions.at(-1)?.sequence ?? 0, () =>
             eventList([...page.decisions].reverse(), "Nothing was decided about it yet."),

@@ -1,11 +1,12 @@
 // The first page: is everything well, and if not, what, and since when.
 
-import { blank, clock, duration, h, many, num, panel, refill, svg, tag } from "./dom.js";
+import { clock, duration, h, many, num, panel, refill, svg } from "./dom.js";
 import { Charts } from "./charts.js";
 import { ends } from "./ends.js";
 import { eventList, level } from "./events.js";
 import { notice } from "./notice.js";
 import { problems, verdict } from "./problems.js";
+import { checks, planes, sources } from "./parts.js";
 import { tiles } from "./tiles.js";
 
 const SHOWN = 8;
@@ -50,91 +51,6 @@ function head(o, [of, title], found) {
   );
 }
 
-function sources(o) {
-  if (!o.sources.length)
-    return blank("No cluster is configured", "clusters: in the configuration names them.");
-  return h(
-    "div",
-    { class: "scroll", tabindex: 0, role: "group", "aria-label": "Clusters" },
-    h(
-      "table",
-      null,
-      h(
-        "thead",
-        null,
-        h("tr", null, h("th", null, "Cluster"), h("th", null, "State"), h("th", { class: "n" }, "Snapshot")),
-      ),
-      h(
-        "tbody",
-        null,
-        o.sources.map((s) =>
-          h(
-            "tr",
-            null,
-            h("td", null, s.cluster, s.error ? h("div", { class: "sub" }, s.error) : null),
-            h("td", null, tag(s.state)),
-            h(
-              "td",
-              { class: "n" },
-              s.state === "live"
-                ? "current"
-                : s.last_snapshot_at
-                  ? `${duration(o.now - s.last_snapshot_at)} old`
-                  : "none yet",
-            ),
-          ),
-        ),
-      ),
-    ),
-  );
-}
-
-function planes(o) {
-  const kinds = Object.entries(o.planes);
-  const line = kinds.length
-    ? h("p", { class: "hint" }, kinds.map(([kind, n]) => `${kind}: ${many(n, "frontend")}`).join(" · "))
-    : null;
-  if (!o.workers.length)
-    return [line ?? h("p", { class: "hint" }, "No worker runs, and no frontend is in the kernel.")];
-  return [
-    line,
-    h(
-      "div",
-      { class: "scroll", tabindex: 0, role: "group", "aria-label": "Workers" },
-      h(
-        "table",
-        null,
-        h(
-          "thead",
-          null,
-          h(
-            "tr",
-            null,
-            h("th", null, "Relay worker"),
-            h("th", null, "State"),
-            ["Open", "Plan", "Restarts", "Pauses"].map((text) => h("th", { class: "n" }, text)),
-          ),
-        ),
-        h(
-          "tbody",
-          null,
-          o.workers.map((w) =>
-            h(
-              "tr",
-              null,
-              h("td", null, `${w.worker} `, h("span", { class: "sub" }, `pid ${w.pid}`)),
-              h("td", null, w.alive ? tag("live", "running") : tag("failed", "not running")),
-              [num(w.open_connections), w.generation, num(w.restarts), num(w.accept_pauses)].map((value) =>
-                h("td", { class: "n" }, value),
-              ),
-            ),
-          ),
-        ),
-      ),
-    ),
-  ];
-}
-
 export function overview(store) {
   const box = h("section", { class: "panel verdict" }),
     top = h("div"),
@@ -146,6 +62,8 @@ export function overview(store) {
   const sourcesBody = h("div"),
     planesBody = h("div", { class: "flow" }),
     endsBody = h("div"),
+    chartsBody = h("div", { class: "grid" }, charts.elements),
+    checksBody = h("dl", { class: "facts" }),
     eventsBody = h("div");
   let all = false;
   box.append(top, list);
@@ -154,7 +72,7 @@ export function overview(store) {
     { class: "flow" },
     box,
     row,
-    h("div", { class: "grid" }, charts.elements),
+    chartsBody,
     h(
       "div",
       { class: "grid" },
@@ -169,6 +87,7 @@ export function overview(store) {
         panel("How connections ended", null, endsBody),
         panel("Clusters", null, sourcesBody),
         panel("Data plane", null, planesBody),
+        panel("Health checks", null, checksBody),
       ),
     ),
   );
@@ -230,9 +149,12 @@ export function overview(store) {
       [o.planes, o.workers.map((w) => ({ ...w, loops: 0, connect_buckets: 0, connect_seconds: 0 }))],
       () => planes(o),
     );
+    refill(checksBody, [o.probing], () => checks(o.probing));
     refill(eventsBody, [store.decisions.at(-1)?.sequence ?? 0], () =>
       eventList(store.decisions.slice(-400).reverse(), "Nothing was decided yet."),
     );
+    // Before there is a service, there is nothing to draw.
+    chartsBody.hidden = of === "none" && !o.accepted;
     charts.push(at, o.rates, o.ends);
     refill(endsBody, [o.ends, charts.ends?.at.length], () => ends(o.ends, o.failures, charts.ends));
   }

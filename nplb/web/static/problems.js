@@ -11,14 +11,8 @@ export function problems(store) {
   const found = [];
   const say = (level, text, rest = {}) => found.push({ level, text, ...rest });
   itself(o, say);
-  for (const one of o.troubles.nodes) {
-    say("error", `Nothing works on node ${one.node}: ${words(one.reason)}`, {
-      link: nodeLink(one.cluster, one.node),
-      since: one.since,
-      remedy: `${many(one.count, "backend is", "backends are")} out because of it. Clients go to other nodes.`,
-    });
-  }
   unserved(store, o, say);
+  fallen(o, say);
   listeners(store, o, say);
   for (const finding of o.findings) {
     say(
@@ -94,11 +88,31 @@ function itself(o, say) {
   }
 }
 
+// Nodes on which nothing works: each by its name, or one line for many of one kind.
+function fallen(o, say) {
+  const rest = o.frontends.serving ? "Clients go to other nodes." : "No other node works either.";
+  for (const [reason, ones] of alike(o.troubles.nodes)) {
+    if (ones.length <= NAMED) {
+      for (const one of ones) {
+        say("error", `Nothing works on node ${one.node}: ${words(reason)}`, {
+          link: nodeLink(one.cluster, one.node),
+          since: one.since,
+          remedy: `${many(one.count, "backend is", "backends are")} out because of it. ${rest}`,
+        });
+      }
+    } else {
+      say("error", `Nothing works on ${ones.length} nodes: ${words(reason)}`, {
+        link: "#/nodes?trouble=1",
+        since: earliest(ones),
+        remedy: `${listed(ones.map((one) => one.node))}. ${rest}`,
+      });
+    }
+  }
+}
+
 // Frontends without an active backend: each by its name, or one line for many of one kind.
 function unserved(store, o, say) {
-  const by = new Map();
-  for (const one of o.troubles.frontends) by.set(one.reason, [...(by.get(one.reason) ?? []), one]);
-  for (const [reason, ones] of by) {
+  for (const [reason, ones] of alike(o.troubles.frontends)) {
     const why = reason ? `: ${words(reason)}` : "";
     // What has no pods is empty as its owner wants, or as its owner must mend.
     const level = reason === "service_empty" ? "warning" : reason === "probing" ? "info" : "error";
@@ -115,10 +129,9 @@ function unserved(store, o, say) {
           remedy,
         });
     } else {
-      const first = Math.min(...ones.map((one) => one.since ?? Infinity));
       say(level, `${ones.length} frontends have no active backend${why}`, {
         link: "#/services?trouble=1",
-        since: Number.isFinite(first) ? first : null,
+        since: earliest(ones),
         remedy: listed(ones.map((one) => short(one.key, store))),
       });
     }
@@ -157,3 +170,14 @@ function others(o, say) {
 const num = (count) => count.toLocaleString("en").replaceAll(",", "\u202f");
 const listed = (texts) =>
   texts.slice(0, 5).join(", ") + (texts.length > 5 ? ` and ${texts.length - 5} more` : "");
+
+function alike(ones) {
+  const by = new Map();
+  for (const one of ones) by.set(one.reason, [...(by.get(one.reason) ?? []), one]);
+  return by;
+}
+
+function earliest(ones) {
+  const first = Math.min(...ones.map((one) => one.since ?? Infinity));
+  return Number.isFinite(first) ? first : null;
+}

@@ -53,7 +53,7 @@ function backends(page) {
   const all = [...page.backends, ...left];
   if (!all.length) return h("p", { class: "hint" }, "No node may serve it.");
   const open = page.backends.reduce((sum, one) => sum + (one.traffic.active ?? 0), 0);
-  return groups(all, "node", COLUMNS, (one) => line(one, page, open));
+  return groups(all, page.now, "node", COLUMNS, (one) => line(one, page, open));
 }
 
 function facts(page) {
@@ -129,7 +129,7 @@ export function service(store, args) {
         },
         update(page) {
           const { service: id, port } = page.key;
-          refill(head, [page.state, page.key], () => [
+          refill(head, [page.state, page.key, page.panic], () => [
             h(
               "h1",
               null,
@@ -137,6 +137,7 @@ export function service(store, args) {
               `${id.name}:${port}`,
             ),
             tag(page.state),
+            page.panic ? tag("draining", "panic: too few nodes pass, so all are tried") : null,
             h("span", { class: "count" }, page.explanation),
           ]);
           alarm.hidden = !page.listen_errors.length;
