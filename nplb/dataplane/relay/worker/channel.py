@@ -361,10 +361,13 @@ class Channel:
 
     def fault(self, who: Any) -> None:
         """An exception that should not have been: end what it was about, tell, and go on."""
-        import traceback  # slow to import, and rarely needed
-
         conn = who if isinstance(who, Connection) else getattr(who, "conn", None)
-        self.log("error", "fault", traceback.format_exc(limit=-6))
+        try:
+            import traceback  # slow to import, and rarely needed
+
+            self.log("error", "fault", traceback.format_exc(limit=-6))
+        except MemoryError:  # which may be what it was about
+            self.worker.counters[LOG_DROPPED] += 1
         if isinstance(conn, Connection):
             conn.close(EndReason.INTERNAL, reset=True)
 
