@@ -8,6 +8,7 @@ and counters, and its state. The order of a stop: not ready, wait, close listene
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import time
@@ -270,7 +271,12 @@ class Balancer:
             if parts.runtime is None:
                 raise UpgradeFailed("there is no runtime directory: set `runtime_dir`")
             pid = await hand_over(
-                Owner(freeze=self._freeze, resume=self._resume, tell_manager=_tell_main_pid)
+                Owner(
+                    freeze=self._freeze,
+                    resume=self._resume,
+                    tell_manager=_tell_main_pid,
+                    gives_up=self._stop,
+                )
             )
         except TakenAndLost as error:
             self._gone = True
@@ -285,6 +291,10 @@ class Balancer:
         else:
             self._gone = True
             log.info("process %d has taken over", pid)
+            # What was meant for whoever is in control, but came too late for this one.
+            for event, number in ((self._reload, signal.SIGHUP), (self._stop, signal.SIGTERM)):
+                if event.is_set():
+                    os.kill(pid, number)
 
     async def _freeze(self) -> tuple[tuple[int, ...], dict[str, Any]]:
         parts = self._parts

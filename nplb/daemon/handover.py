@@ -36,11 +36,13 @@ class UpgradeFailed(Exception):
 class Owner:
     """What the ending control process does at each step: `freeze` changes nothing any more and
     writes its state; it returns the descriptors to be handed on and what to say with them.
-    `resume` goes on after a failure. `tell_manager` tells the service manager of the successor."""
+    `resume` goes on after a failure. `tell_manager` tells the service manager of the successor.
+    When `gives_up` is set before that, there is to be no upgrade."""
 
     freeze: Callable[[], Awaitable[tuple[tuple[int, ...], dict[str, Any]]]]
     resume: Callable[[], Awaitable[None]]
     tell_manager: Callable[[int], None]
+    gives_up: asyncio.Event
 
 
 async def hand_over(owner: Owner) -> int:
@@ -73,11 +75,11 @@ async def hand_over(owner: Owner) -> int:
     log.info("upgrade: process %d is to take over", process.pid)
     frozen = False
     try:
-        await _hear(line, "prepared", PREPARE_SECONDS)
+        await _hear(line, "prepared", PREPARE_SECONDS, owner.gives_up)
         fds, more = await owner.freeze()
         frozen = True
         await line.say("go", fds=fds, **more)
-        await _hear(line, "ready", READY_SECONDS)
+        await _hear(line, "ready", READY_SECONDS, owner.gives_up)
     except (LineBroken, TimeoutError) as error:
         line.close()
         why = await _end(process, error)
@@ -106,12 +108,34 @@ class TakenAndLost(UpgradeFailed):
     finds them."""
 
 
-async def _hear(line: Line, op: str, seconds: float) -> dict[str, Any]:
+async def _hear(line: Line, op: str, seconds: float, gives_up: asyncio.Event | None = None) -> None:
+    """Wait for a word of the successor's. Errors: LineBroken, TimeoutError."""
+    async with TaskOwner("upgrade") as tasks:
+        heard = tasks.spawn(_said(line, op), "hear")
+        waiting = {heard}
+        if gives_up is not None:
+            waiting.add(tasks.spawn(_once(gives_up), "gives-up"))
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not heard.done():
+            if gives_up is not None and gives_up.is_set():
+                raise LineBroken("told to stop meanwhile")
+            raise TimeoutError(f"it was not {op} within {seconds:g} s")
+        error = heard.result()
+    if error is not None:
+        raise error
+
+
+async def _said(line: Line, op: str) -> LineBroken | None:
     try:
-        async with asyncio.timeout(seconds):
-            return await line.hear(op)
-    except TimeoutError:
-        raise TimeoutError(f"it was not {op} within {seconds:g} s") from None
+        await line.hear(op)
+    except LineBroken as error:
+        return error
+    return None
+
+
+async def _once(event: asyncio.Event) -> LineBroken | None:
+    await event.wait()
+    return None
 
 
 async def _end(process: "subprocess.Popen[bytes]", error: Exception) -> str:

@@ -228,6 +228,35 @@ async def test_an_upgrade_that_fails_changes_nothing(edge: Edge, lab: Lab) -> No
     assert crowd.failed == []
 
 
+async def test_told_to_stop_in_the_middle_of_an_upgrade_it_stops(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab), shutdown="{drain: 1s}")
+    await edge.start()
+    await edge.ready()
+    pid = edge.pid
+    known = set(worker_pids(await edge.status()))
+    edge.signal(signal.SIGUSR2)
+    successor = await child_of(pid, known)
+    os.kill(pid, signal.SIGTERM)
+    assert await edge.ended() == 0
+    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
+    while is_running(successor) or list(edge.runtime.glob("worker-*.sock")):
+        assert asyncio.get_running_loop().time() < deadline, "something is left behind"
+        await asyncio.sleep(0.05)
+    with pytest.raises(ConnectionRefusedError):
+        await ask(edge.ip, 30080)
+
+
+async def child_of(pid: int, known: set[int]) -> int:
+    """Wait until a process has a child that is not known yet."""
+    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        for child in children_of(pid):
+            if child not in known:
+                return child
+        await asyncio.sleep(0.002)
+    raise AssertionError("no successor came")
+
+
 async def child_with_workers(pid: int, known: set[int]) -> int:
     """Wait until a process has a child that has children of its own; the child."""
     deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
