@@ -14,6 +14,7 @@ from nplb.observe.interfaces import interface_addresses
 from tests.support.edge import Edge, make_edge
 from tests.support.lab import Networks
 from tests.support.netns import namespaces, requires_namespaces
+from tests.support.relay import free_port_everywhere
 
 
 @pytest.fixture
@@ -55,9 +56,7 @@ def test_an_interface_without_an_address_is_an_error_with_its_name() -> None:
 async def test_a_frontend_says_where_it_listens_and_where_it_can_not(
     edge: Edge, tmp_path: Path
 ) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port_everywhere()
     (tmp_path / "cluster.yaml").write_text(MANIFEST)
     edge.configure(
         "[{name: a, manifests: [cluster.yaml]}]",
