@@ -23,6 +23,7 @@ async def silent(scene: Scene) -> None:
     scene.cut()
     since = scene.apply("node-2", "silent")
     await scene.leaves_in_time("node-2", since)
+    scene.waits_once()
     await scene.hold(STEADY_SECONDS)
 
 
@@ -88,6 +89,7 @@ async def dead(scene: Scene) -> None:
     scene.cut()
     since = scene.apply("node-2", "dead")
     await scene.leaves_in_time("node-2", since)
+    scene.waits_once()
     await scene.hold(STEADY_SECONDS)
 
 

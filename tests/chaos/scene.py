@@ -111,6 +111,12 @@ class Scene:
             await asyncio.sleep(POLL_SECONDS)
         self.bound("last connect counted", last - since, BOUND_SECONDS + CONNECT_SECONDS)
 
+    def waits_once(self) -> None:
+        """Note the longest that a client waited who came after the fault: one connect to what is
+        silent, and an answer of another node."""
+        slowest = self.stage.traffic.tally.slowest_fresh_seconds
+        self.bound("longest wait of a client", slowest, CONNECT_SECONDS)
+
     async def attempts(self, node: str) -> int:
         """How many connects to a node clients' connections have made so far."""
         return _attempts(await self._status(), node)
