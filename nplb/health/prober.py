@@ -204,7 +204,7 @@ class Prober:
         if probe.stream is not None and probe.stream is not stream:
             self._take_out(probe)
         probe.stream = stream
-        if stream is not None and not probe.in_doubt:
+        if stream is not None and not probe.in_doubt and not stream.waits_for(probe):
             self._due.drop(probe)
 
     def _take_out(self, probe: Probe) -> None:
@@ -348,12 +348,17 @@ class Prober:
                     break
 
     def _take_turn(self, stream: NodeStream[Probe], at: float) -> None:
-        """The next of a node's shared probes."""
-        if stream.is_busy:
-            return  # it is put on the agenda again when this turn is over
+        """The next of a node's shared probes. The turn after it is due when this one is over,
+        or at the latest when all of its probes must have ended long since."""
+        lost_at = stream.begun_at + (MAX_REPEATS + 1) * stream.health.timeout_seconds
+        if stream.is_busy and at < lost_at:
+            self._due.put(stream, lost_at)
+            return
         chosen = stream.take_turn(at, self._dice)
-        if not chosen:
-            self._due.put(stream, at + stream.turn_seconds)
+        longest = (MAX_REPEATS + 1) * stream.health.timeout_seconds
+        self._due.put(
+            stream, at + (max(longest, stream.turn_seconds) if chosen else stream.turn_seconds)
+        )
         for probe in chosen:
             if probe.handle < 0:
                 self._due.drop(probe)

@@ -59,6 +59,10 @@ class NodeStream(Generic[M]):
         """Whether a turn's probes have not all ended yet."""
         return bool(self._pending)
 
+    def waits_for(self, member: M) -> bool:
+        """Whether this turn's probe of a member has not ended yet."""
+        return member in self._pending
+
     def add(self, member: M) -> None:
         """A service that shares from now on."""
         if member not in self.members:
