@@ -5,6 +5,7 @@ relay's tests.
 """
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections import Counter
@@ -218,22 +219,26 @@ async def test_source_ranges(world: Site, edge: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "reason", "admitted"),
     [
-        (RelayOptions(max_connections_per_client=2), EndReason.LIMIT_CLIENT),
-        (RelayOptions(max_connections=2), EndReason.LIMIT_FRONTEND),
-        (RelayOptions(client_rate=2), EndReason.LIMIT_CLIENT_RATE),
+        (RelayOptions(max_connections_per_client=2), EndReason.LIMIT_CLIENT, 2),
+        (RelayOptions(max_connections=2), EndReason.LIMIT_FRONTEND, 2),
+        # So slow that no test is slower.
+        (RelayOptions(client_rate=1 / 60), EndReason.LIMIT_CLIENT_RATE, 1),
     ],
 )
-async def test_limits(world: Site, edge: Edge, options: RelayOptions, reason: EndReason) -> None:
+async def test_limits(
+    world: Site, edge: Edge, options: RelayOptions, reason: EndReason, admitted: int
+) -> None:
     await edge.serve(a_frontend(relay=options))
-    first, _ = await connected(world)
-    second, _ = await connected(world)
-    with first, second:
+    socks = [(await connected(world))[0] for _ in range(admitted)]
+    with contextlib.ExitStack() as stack:
+        for sock in socks:
+            stack.enter_context(sock)
         assert await turned_away(world.client)
         if reason is not EndReason.LIMIT_FRONTEND:  # another client is another matter
             assert (await served(world.client, 1, source=OTHER_CLIENT)).total() == 1
-        assert await echoes(first)
+        assert await echoes(socks[0])
     await eventually(lambda: edge.counters().ends.get(reason) == 1, "counted")
 
 

@@ -268,29 +268,6 @@ async def test_long_lists_of_clients(
     assert "damaged" not in caplog.text  # what nft lists is what was written
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (RelayOptions(max_connections_per_client=2), EndReason.LIMIT_CLIENT),
-        (RelayOptions(max_connections=2), EndReason.LIMIT_FRONTEND),
-        (RelayOptions(client_rate=2), EndReason.LIMIT_CLIENT_RATE),
-    ],
-)
-async def test_limits(
-    world: Site, plane: KernelPlane, options: RelayOptions, reason: EndReason
-) -> None:
-    frontend = a_frontend(relay=options)
-    await plane.apply(a_plan(frontend))
-    first, second = [await asyncio.to_thread(dial, world.client, EDGE) for _ in range(2)]
-    with first, second:
-        assert greeting(first)
-        assert greeting(second)
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.to_thread(dial, world.client, EDGE)
-    traffic = await plane.read_counters()
-    assert traffic.frontends[frontend.key].ends == {reason: 1}
-
-
 async def test_affinity_outlives_changes_and_is_forgotten_for_who_left(
     world: Site, plane: KernelPlane
 ) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ class Client:
         self.edge = Address(lab.site.edge_client_ip, node_port)
 
     def _ask(self) -> str:
-        with dial(self._space, self.edge, timeout=2.0) as sock:
-            sock.settimeout(2.0)
+        with dial(self._space, self.edge, timeout=5.0) as sock:
+            sock.settimeout(5.0)
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             data = b""
             while piece := sock.recv(65536):
@@ -82,7 +83,9 @@ async def end(process: asyncio.subprocess.Process) -> None:
 async def lab() -> AsyncIterator[Lab]:
     with namespaces("edge") as made, made["edge"].entered():
         made["edge"].sysctl("net.ipv4.ip_forward", "1")
-        async with Lab(netns=True, timing=Timing.quick()) as running:
+        # Pods that are told to stop serve on while rules and nplb take it in.
+        timing = replace(Timing.quick(), pod_shutdown=10.0)
+        async with Lab(netns=True, timing=timing) as running:
             yield running
 
 
@@ -125,7 +128,7 @@ async def test_clients_are_served_while_nodes_break(
             await lab.service_ready("web")
         await client.well_served()
         # A drain by the autoscaler: nobody notices, not even at first.
-        lab.faults.apply(NODE, "drain=5s")
+        lab.faults.apply(NODE, "drain=60s")
         for _ in range(20):
             await client.ask()
     finally:

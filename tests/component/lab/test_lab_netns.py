@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -77,7 +78,7 @@ async def test_every_node_forwards_to_every_pod(lab: Lab, web: Address) -> None:
     for name in lab.nodes:
         assert await pods_behind(lab.address(name, "web")) == set(lab.nodes)
     # What leaves a node has the node's address; what stays has its side of the pod's cable.
-    seen = {(await get(web, "/json")).json["client"] for _ in range(20)}
+    seen = {(await get(web, "/json")).json["client"] for _ in range(50)}
     assert seen == {"10.213.0.2", "10.244.2.1"}
     assert (await get(Address(web.ip, HEALTHZ_PORT), "/healthz")).status == 200
 
@@ -111,28 +112,22 @@ async def test_affinity_is_kept_through_changes(lab: Lab) -> None:
     assert {(await get(web, "/json")).json["pod"] for _ in range(8)} == {pod}
 
 
-async def ask(lab: Lab, to: Address, port: int) -> str:
-    """One datagram to an echo pod from a client's fixed port."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[bytes] = loop.create_future()
+async def ask(to: Address, port: int) -> str:
+    """The name of the pod that answers a datagram from this port; empty if none does."""
 
-    class Client(asyncio.DatagramProtocol):
-        def datagram_received(self, data: bytes, addr: object) -> None:
-            if not answer.done():
-                answer.set_result(data)
+    def exchange(sock: socket.socket) -> str:
+        try:
+            sock.send(b"anyone?")
+            return sock.recv(2048).decode().partition(" ")[0]
+        except (TimeoutError, ConnectionRefusedError):
+            return ""
 
-    transport, _ = await loop.create_datagram_endpoint(
-        Client, local_addr=("0.0.0.0", port), remote_addr=(to.ip, to.port)
-    )
-    try:
-        transport.sendto(b"anyone?")
-        async with asyncio.timeout(0.5):
-            return (await answer).decode()
-    except TimeoutError:
-        return ""
-    finally:
-        transport.close()
-        await asyncio.sleep(0)  # its port is free only then
+    # Made here and not in the other thread, which lives elsewhere.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.5)
+        sock.bind(("", port))
+        sock.connect((to.ip, to.port))
+        return await asyncio.to_thread(exchange, sock)
 
 
 async def test_a_udp_client_moves_off_a_pod_that_has_gone(lab: Lab) -> None:
@@ -141,10 +136,10 @@ async def test_a_udp_client_moves_off_a_pod_that_has_gone(lab: Lab) -> None:
     to = lab.address("node-1", "dns")
     first = ""
     while not first:
-        first = (await ask(lab, to, 40053)).partition(" ")[0]
+        first = await ask(to, 40053)
     lab.api.delete("pods", first, "default")
     deadline = asyncio.get_running_loop().time() + 20
-    while (await ask(lab, to, 40053)).partition(" ")[0] in ("", first):
+    while await ask(to, 40053) in ("", first):
         assert asyncio.get_running_loop().time() < deadline
 
 
@@ -217,10 +212,8 @@ async def test_a_slow_node_holds_up_packets(lab: Lab, web: Address) -> None:
     begin = loop.time()
     assert len((await get(web, "/bytes/300000")).body) == 300_000
     assert loop.time() - begin >= 0.4  # the handshake, and then the answer
-    begin = loop.time()
     lab.faults.clear()
-    assert (await get(web)).status == 200
-    assert (await pods_behind(web, 10)) <= set(lab.nodes)
+    assert await pods_behind(web) == set(lab.nodes)
 
 
 async def test_lost_packets_are_sent_again(lab: Lab, web: Address) -> None:
