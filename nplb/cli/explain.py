@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from nplb.cli.options import admin_option, optional_config_option, output_option
-from nplb.cli.services import find_service, service_argument, split_port
+from nplb.cli.services import find_service, pool_of, service_argument, split_port
 from nplb.model.errors import NplbError
 
 
@@ -59,6 +59,8 @@ def _frontends(status: dict[str, Any], wanted: str) -> list[str]:
         if not found and not skipped:
             known = ", ".join(dict.fromkeys(name for name in names if name)) or "none"
             raise NplbError(f"{service} has no port {port}: there are {known}")
+    if not found and not skipped and (pool := pool_of(status, service)) is not None:
+        raise NplbError(f"{service} is served as a part of {pool}: nplb explain {pool}")
     if not found:
         from nplb.model.reasons import SkipReason
         from nplb.policy.explain import SKIP_REASONS

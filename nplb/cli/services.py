@@ -23,6 +23,14 @@ def service_names(document: dict[str, Any]) -> list[str]:
     return sorted({key["service"]["text"] for key in keys})
 
 
+def pool_of(document: dict[str, Any], service: str) -> str | None:
+    """The pool that serves a Service (`cluster/namespace/name`), by its own name, or None."""
+    for part in document["plan"].get("pooled", ()):
+        if part["frontend"]["key"]["service"]["text"] == service:
+            return str(part["pool"]["service"]["text"])
+    return None
+
+
 def split_port(wanted: str) -> tuple[str, str | None]:
     """A name and the port behind it."""
     name, colon, port = wanted.partition(":")
@@ -37,6 +45,10 @@ def find_service(document: dict[str, Any], wanted: str) -> str:
     names = service_names(document)
     parts = wanted.split("/")
     found = [name for name in names if name.split("/")[-len(parts) :] == parts]
+    if not found:
+        pooled = [part["frontend"]["key"] for part in document["plan"].get("pooled", ())]
+        others = sorted({key["service"]["text"] for key in pooled})
+        found = [name for name in others if name.split("/")[-len(parts) :] == parts]
     if len(found) == 1:
         return found[0]
     if found:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import click
 
 from nplb.cli.options import admin_option, optional_config_option, output_option
-from nplb.cli.services import find_service, service_argument, split_port
+from nplb.cli.services import find_service, pool_of, service_argument, split_port
 from nplb.model.errors import NplbError
 
 _TLS_PORTS = frozenset({443, 6443, 8443})
@@ -64,6 +64,9 @@ def _frontends(document: dict[str, Any], name: str, port: str | None) -> list[di
     plan = document["plan"]
     entries = [f for f in plan["frontends"] if f["key"]["service"]["text"] == name]
     skipped = [s for s in plan["skipped"] if s["key"]["service"]["text"] == name]
+    if not entries and not skipped and (pool := pool_of(document, name)) is not None:
+        entries = [f for f in plan["frontends"] if f["key"]["service"]["text"] == pool]
+        port = None  # the member's own
     if port is not None:
         matching = [f for f in entries if port in _port_words(f)]
         if not matching:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from nplb.model.applied import BackendCounters, FrontendCounters
 from nplb.model.decision import Decision
+from nplb.model.keys import POOL
 from nplb.model.ledger import EdgeLedgerView, LedgerView
 from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.reasons import BackendReason
@@ -93,17 +94,20 @@ def _left_out(left: LeftOut) -> JSON:
 
 
 def _tell_signals(status: Status, cluster: str, shown: Iterable[JSON]) -> None:
-    """Add `signal_at` to backends and nodes left out of one cluster."""
-    taken = next((s.last_snapshot_at for s in status.sources if s.cluster == cluster), None)
-    drained = {drain.node: drain.at for drain in status.drains if drain.cluster == cluster}
+    """Add `signal_at` to backends and nodes left out of one cluster, or of a pool's."""
+    taken = {source.cluster: source.last_snapshot_at for source in status.sources}
+    drained = {(drain.cluster, drain.node): drain.at for drain in status.drains}
     for one in shown:
+        own, node = cluster, one["key"]["node"] if "key" in one else one["node"]
+        if cluster == POOL:  # its nodes are named by their clusters too
+            own, _, node = node.partition("/")
         verdict = one.get("verdict") or {}
         one["signal_at"] = {
             Signal.PROBE: verdict.get("probed_at"),
-            Signal.NODE: taken,
-            Signal.ENDPOINTS: taken,
+            Signal.NODE: taken.get(own),
+            Signal.ENDPOINTS: taken.get(own),
             Signal.CONFIGURATION: status.reload.at,
-            Signal.OPERATOR: drained.get(one["key"]["node"] if "key" in one else one["node"]),
+            Signal.OPERATOR: drained.get((own, node)),
         }[Signal(one["explanation"]["signal"])]
 
 

@@ -1,5 +1,7 @@
 """One service of two clusters behind one port, while one of the clusters fails."""
 
+import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -38,6 +40,17 @@ async def labs(networks: Networks, other_networks: Networks) -> AsyncIterator[tu
             await lab.service_ready(f"default/web-{name}")
             found.append(lab)
         yield found[0], found[1]
+
+
+async def nplb(edge: Edge, *arguments: str) -> str:
+    """What a command prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "nplb", *arguments, "--admin", f"http://{edge.admin}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return said.decode()
 
 
 async def places(edge: Edge, count: int) -> Counter[str]:
@@ -94,3 +107,8 @@ async def test_clients_are_shared_by_weight_and_an_outage_fails_none(
     code, text = await edge.get("/metrics")
     assert code == 200
     assert 'cluster="pool"' in text
+    said = await nplb(edge, "explain", "default/web", "west/node-1")
+    assert "pool/default/web:8090" in said
+    assert "passing" in said
+    assert "served as a part of pool/default/web" in await nplb(edge, "explain", "web-east")
+    assert f"{edge.ip}:{PORT}" in await nplb(edge, "url", "east/default/web-east")
