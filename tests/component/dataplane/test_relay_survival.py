@@ -158,6 +158,34 @@ async def test_what_has_changed_meanwhile_is_made_so_by_the_next_plan(
             await second.stop()
 
 
+async def turned_away(address: Address) -> None:
+    with pytest.raises(ConnectionResetError):  # noqa: PT012 -- either may raise it
+        reader, _ = await asyncio.open_connection(address.ip, address.port)
+        await reader.readexactly(1)
+
+
+async def test_who_is_denied_stays_denied_until_a_plan_admits_him(
+    runtime: RuntimeDirectory,
+) -> None:
+    async with serving(saying("a")) as a:
+        address = free_address()
+        denying = RelayOptions(denied_ranges=("127.0.0.0/8",))
+        first = await begun(runtime)
+        await applied(first, make_frontend(address, [a], relay=denying))
+        await turned_away(address)
+        await first.let_go()
+        await turned_away(address)  # nobody is in control, and the list holds
+        second = await begun(runtime)
+        try:
+            await applied(second, make_frontend(address, [a], relay=denying), generation=2)
+            await turned_away(address)
+            other = RelayOptions(denied_ranges=("10.0.0.0/8",))
+            await applied(second, make_frontend(address, [a], relay=other), generation=3)
+            assert (await greeted(address)).name == "a"
+        finally:
+            await second.stop()
+
+
 async def serve_all_the_time(address: Address, stop: asyncio.Event) -> int:
     """Ask over and over; how often. Any failure is raised."""
     count = 0
