@@ -21,7 +21,7 @@ export function problems(store) {
       {
         since: finding.since,
         remedy: finding.remedy,
-        link: finding.kind.startsWith("port_") ? "#/ports" : null,
+        link: findingLink(finding),
       },
     );
   }
@@ -80,12 +80,24 @@ function itself(o, say) {
         remedy: "It is being replaced; if this stays, nplb's log says why.",
       });
   }
+  if (o.reload.upgrade_error) {
+    say("warning", "The last upgrade failed, the process before it goes on", {
+      remedy: o.reload.upgrade_error,
+    });
+  }
   if (o.reload.errors.length) {
     say("warning", "The last reload was refused, the configuration before it runs", {
       since: o.reload.at,
       remedy: o.reload.errors.join("; "),
     });
   }
+}
+
+// Where what a finding is about has a page.
+function findingLink(finding) {
+  if (/^(port_|edge_port_)/.test(finding.kind)) return "#/ports";
+  const key = /^\S+\/\S+\/\S+:\d+\/(?:TCP|UDP|SCTP)$/.exec(finding.subject);
+  return key ? serviceLink(key[0]) : null;
 }
 
 // Nodes on which nothing works: each by its name, or one line for many of one kind.
