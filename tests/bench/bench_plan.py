@@ -1,4 +1,9 @@
-"""How long a plan takes: `python -m tests.bench.bench_plan [SERVICES NODES]`. Prints."""
+"""What a pass costs: `python -m tests.bench.bench_plan [SERVICES NODES]`.
+
+Prints the processor time of planning and of the journal's difference, with the memory that the
+reconcile loop has of the pass before: for the first plan, a pass without news, one verdict, a
+Service that changes, one that comes, and a node that leaves.
+"""
 
 import sys
 import time
@@ -8,8 +13,10 @@ from nplb.model.keys import Address
 from nplb.model.plan import Plan
 from nplb.model.reasons import Cause
 from nplb.model.settings import Settings
+from nplb.model.verdict import Verdict
 from nplb.plan.diff import plan_decisions
 from nplb.plan.make import make_plan
+from nplb.plan.memo import Memo
 from tests.support.builders import a_cluster, a_node, a_port, a_service, a_snapshot, a_verdict
 
 
@@ -22,26 +29,41 @@ def main(services: int = 2000, nodes: int = 100) -> None:
             for i in range(nodes)
         ],
     )
-    ips = [n.addresses[0].address for n in snapshot.nodes]
-    verdicts = {
-        Address(ip, 30000 + i): a_verdict(ip, 30000 + i) for ip in ips for i in range(services)
-    }
-    previous, plan = Plan(), Plan()
-    print(f"{services} services x {nodes} nodes")
-    for what in ("first plan", "nothing changed", "one verdict", "one node leaves"):
+    verdicts: dict[Address, Verdict] = {}
+    memo, previous, plan = Memo(), Plan(), Plan()
+    print(f"{services} services x {nodes} nodes, processor time")
+    for what in (
+        "first plan",
+        "first verdicts",
+        "nothing changed",
+        "one verdict",
+        "a service changes",
+        "a service comes",
+        "one node leaves",
+    ):
+        if what == "first verdicts":
+            addresses = [target.address for target in plan.probes]
+            verdicts = {address: a_verdict(*address) for address in addresses}
         if what == "one verdict":
-            address = Address(ips[0], 30000)
-            bad = a_verdict(ips[0], 30000, healthy=False, cause=Cause.TIMEOUT)
+            address = plan.probes[0].address
+            bad = a_verdict(*address, healthy=False, cause=Cause.TIMEOUT)
             verdicts = {**verdicts, address: bad}
+        if what == "a service changes":
+            changed = replace(snapshot.services[0], labels={"a": "b"}, affinity_seconds=60)
+            snapshot = replace(snapshot, services=(changed, *snapshot.services[1:]))
+        if what == "a service comes":
+            new = a_service("z", a_port(30000 + services))
+            snapshot = replace(snapshot, services=(*snapshot.services, new))
         if what == "one node leaves":
             snapshot = replace(snapshot, nodes=snapshot.nodes[1:])
-        begun = time.perf_counter()
-        previous, plan = plan, make_plan(settings, {"prod": snapshot}, verdicts, plan, 1.0)
-        planned = time.perf_counter()
+        begun = time.process_time()
+        snapshots = {"prod": snapshot}
+        previous, plan = plan, make_plan(settings, snapshots, verdicts, plan, 1.0, memo=memo)
+        planned = time.process_time()
         decisions = plan_decisions(previous, plan, 1.0)
-        ended = time.perf_counter()
+        ended = time.process_time()
         print(
-            f"  {what:16} plan {(planned - begun) * 1e3:8.1f} ms"
+            f"  {what:18} plan {(planned - begun) * 1e3:8.1f} ms"
             f"  difference {(ended - planned) * 1e3:8.1f} ms  ({len(decisions)} entries)"
         )
 
