@@ -6,11 +6,13 @@ they are used later, and commands run inside see nothing else. Needs root.
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import socket
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -262,6 +264,21 @@ def greet(namespace: Namespace, to: Address, **options: str) -> tuple[str, str]:
         return greeting(sock)
 
 
+def _bind(sock: socket.socket, port: int) -> None:
+    """A port that a closed socket had is taken for as long as a fork of this process, which has
+    not executed its program yet, holds that socket too."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            sock.bind(("", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def ask(namespace: Namespace, to: Address, timeout: float = 2.0, port: int = 0) -> tuple[str, str]:
     """One UDP question from a namespace; `port` is the client's own."""
     family = socket.AF_INET6 if ":" in to.ip else socket.AF_INET
@@ -270,7 +287,7 @@ def ask(namespace: Namespace, to: Address, timeout: float = 2.0, port: int = 0) 
     with sock:
         sock.settimeout(timeout)
         if port:
-            sock.bind(("", port))
+            _bind(sock, port)
         sock.connect((to.ip, to.port))
         sock.send(b"?")
         name, ip = sock.recv(2048).decode().split()
