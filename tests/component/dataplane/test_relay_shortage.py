@@ -1,9 +1,11 @@
 """A worker that runs short of something degrades with a reason, and recovers without help."""
 
 import asyncio
+import resource
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from nplb.model.keys import Address
 from nplb.model.reasons import EndReason
@@ -13,8 +15,11 @@ from tests.support.plans import make_frontend
 from tests.support.relay import (
     applied,
     backend_counts,
+    free_address,
     frontend_count,
     running_plane,
+    saying,
+    serving,
 )
 
 Test = Callable[[], Awaitable[None]]
@@ -68,3 +73,35 @@ async def test_without_source_ports_no_node_is_blamed_and_clients_come_again() -
                     with await asyncio.to_thread(dial, world.client, frontend.listen[0]) as sock:
                         assert (await asyncio.to_thread(greeting, sock))[0] == "one"
                         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+
+def first_free(pid: int) -> int:
+    """The number that a process's next descriptor gets."""
+    used = {int(link.name) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in range(len(used) + 1) if number not in used)
+
+
+async def test_without_a_descriptor_for_the_node_a_client_waits_until_there_is_one() -> None:
+    async with running_plane() as plane, serving(saying("one")) as backend:
+        frontend = make_frontend(free_address(), [backend])
+        address = frontend.listen[0]
+        await applied(plane, frontend)
+        pid = plane.traffic().workers[0].pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # Enough to accept one client, and not to connect it.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (first_free(pid) + 1, hard))
+        try:
+            clients = [await asyncio.open_connection(address.ip, address.port) for _ in range(3)]
+            await eventually(
+                lambda: frontend_count(plane, frontend).accepted == 1, "one is accepted"
+            )
+            await asyncio.sleep(0.3)
+            assert frontend_count(plane, frontend).ends == {}
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for reader, writer in clients:
+            assert await reader.readline() == b"one\n"
+            writer.transport.abort()
+        await eventually(lambda: frontend_count(plane, frontend).active == 0, "all have ended")
+        assert frontend_count(plane, frontend).accepted == 3
+        assert EndReason.NO_DESCRIPTORS not in frontend_count(plane, frontend).ends

@@ -28,6 +28,8 @@ from errno import (
     EMFILE,
     ENETUNREACH,
     ENFILE,
+    ENOBUFS,
+    ENOMEM,
     ETIMEDOUT,
 )
 from select import EPOLLOUT
@@ -73,6 +75,10 @@ NO_SOURCE = (EMFILE, ENFILE, EADDRNOTAVAIL)
 LOST = (ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH)
 IP_BIND_ADDRESS_NO_PORT = 24
 LONG = 1e17
+# How long a client waits for a descriptor toward its backend, and how often that is tried.
+SCARCE = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+SCARCE_SECONDS = 10.0
+SCARCE_PAUSE_SECONDS = 0.1
 # A connection that has to end, and was silent this long, gets an orderly end.
 QUIET_SECONDS = 1.0
 
@@ -196,8 +202,13 @@ class Connection:
                 self._bind_source(sock, backend)
             code = sock.connect_ex(backend.address)
         except OSError as error:
-            self.worker.log("error", "connect", f"no socket toward {backend.name}: {error}")
             self._release()
+            if error.errno in SCARCE and loop.now < self.accepted_at + SCARCE_SECONDS:
+                # As in a listener's queue: until there are descriptors again, and before others.
+                self.worker.scarce_until = loop.now + 2 * SCARCE_PAUSE_SECONDS
+                self.wait(SCARCE_PAUSE_SECONDS, EndReason.NO_DESCRIPTORS)
+                return True
+            self.worker.log("error", "connect", f"no socket toward {backend.name}: {error}")
             self.close(EndReason.NO_DESCRIPTORS, reset=True)
             return True
         if code and code != EINPROGRESS:
@@ -366,6 +377,9 @@ class Connection:
                 self.connect()
             elif self.state == HEADER:
                 self.close(EndReason.PROXY_HEADER, reset=True)
+            elif self.state == WAITING and self.waiting_for is EndReason.NO_DESCRIPTORS:
+                self.state = CONNECTING
+                self.connect()
             elif self.state == WAITING:
                 self.close(self.waiting_for, reset=True)
             return

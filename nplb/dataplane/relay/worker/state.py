@@ -28,6 +28,7 @@ BOUNDS = [int(seconds * 1e6) for seconds in CONNECT_BOUNDS]
 class Worker:
     """One worker's state. `log(level, event, text)` sends a line to control and never blocks;
     `draw(n)` is a random number in 0..n-1; `workers` is how many share the edge's limits;
+    until `scarce_until` there were no descriptors for those that are taken already;
     `connects` has the microseconds of connects that are not in the histogram yet."""
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Worker:
         "open",
         "pipes",
         "report_failure",
+        "scarce_until",
         "sources",
         "stream_type",
         "workers",
@@ -75,6 +77,7 @@ class Worker:
         self.frontends: dict[int, Frontend] = {}
         self.sources: dict[str, AddressSet] = {}
         self.open = 0
+        self.scarce_until = 0.0
         self.connects: list[int] = []
         self.max_connections = 0
         self.draw = draw
@@ -86,6 +89,8 @@ class Worker:
 
     def room(self) -> int:
         """How many more connections there are descriptors for."""
+        if self.loop.now < self.scarce_until:
+            return 0  # those that were taken already come first
         free = self.fd_limit - self.fixed_fds - len(self.loop.dead)
         return free // 2 - self.pipes.held - self.open
 
