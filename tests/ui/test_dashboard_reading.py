@@ -103,21 +103,18 @@ async def test_the_filter_of_the_timeline_is_in_the_address(browser: Browser) ->
 
 async def test_decisions_of_long_ago_can_be_had(browser: Browser) -> None:
     async with running(status(frontend())) as edge:
-        edge.journal.extend([decision(n) for n in range(1, 2501)])
+        edge.journal.extend([decision(n) for n in range(1, 1201)])
         page = await browser.open()
         await page.go(f"{edge.url}#/timeline")
         await page.until(f"{MAIN}.includes('1000 decisions')")
         # A link to one that is not here yet asks for it.
         await page.evaluate("location.hash = '#/timeline/7'")
         await page.until("document.querySelector('#d7.marked') !== null")
-        assert "2500 decisions" in await page.text()
+        assert "1200 decisions" in await page.text()
         # Of very many at once none is lost.
-        edge.journal.extend([decision(n) for n in range(2501, 2801)])
-        await page.until(f"{MAIN}.includes('reload 2800')")
-        await page.until(
-            "(async () => { const { first, last } = await (await fetch('api/v1/decisions?limit=1'))"
-            ".json(); return last === 2800; })()"
-        )
+        edge.journal.extend([decision(n) for n in range(1201, 1501)])
+        await page.until(f"{MAIN}.includes('reload 1500')")
+        await page.until(f"{MAIN}.includes('reload 1201')")
         sound(page, edge)
 
 

@@ -96,17 +96,23 @@ export function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
-export const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
-export const minute = (at) =>
-  new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
-export const day = (at) =>
-  new Date(at * 1000).toLocaleDateString([], {
-    weekday: "long",
-    year: "numeric",
-    month: "long",
-    day: "numeric",
-  });
-export const stamp = (at) => new Date(at * 1000).toLocaleString([], { hour12: false });
+// Formatters are made once: making one costs more than a hundred uses.
+const format = (options) => {
+  const made = new Intl.DateTimeFormat([], { hourCycle: "h23", ...options });
+  return (at) => made.format(at * 1000);
+};
+const time = { hour: "2-digit", minute: "2-digit" };
+export const clock = format({ ...time, second: "2-digit" });
+export const minute = format(time);
+export const day = format({
+  hourCycle: undefined,
+  weekday: "long",
+  year: "numeric",
+  month: "long",
+  day: "numeric",
+});
+export const stamp = format({ dateStyle: "medium", timeStyle: "medium" });
+const monthly = format({ month: "short", day: "numeric", ...time });
 export const words = (text) => String(text ?? "").replaceAll("_", " ");
 export const sentence = (text) => words(text).replace(/^./, (letter) => letter.toUpperCase());
 
@@ -121,17 +127,7 @@ export function since(at, now) {
 }
 
 // The moment at which something began: the time of day, with the day if that is another.
-export function began(at, now) {
-  return now - at < 20 * 3600
-    ? minute(at)
-    : new Date(at * 1000).toLocaleString([], {
-        month: "short",
-        day: "numeric",
-        hour: "2-digit",
-        minute: "2-digit",
-        hour12: false,
-      });
-}
+export const began = (at, now) => (now - at < 20 * 3600 ? minute(at) : monthly(at));
 
 // How a state looks: good, warning, error or idle. A node without a pod of an
 // externalTrafficPolicy Local Service is down as meant, and so is one that was not probed yet;

@@ -271,7 +271,12 @@ async def test_the_pages_files() -> None:
                 assert answer.status == 404, path
 
 
-def test_what_is_vendored_says_what_it_is() -> None:
-    folder = resources.files("nplb.web") / "static" / "vendor" / "uplot"
-    assert "uPlot 1.6" in (folder / "VERSION.txt").read_text()
-    assert "MIT" in (folder / "LICENSE").read_text()
+@pytest.mark.parametrize(
+    ("name", "version", "licence"),
+    [("uplot", "uPlot 1.6", "MIT"), ("inter", "@fontsource-variable/inter", "SIL Open Font")],
+)
+def test_what_is_vendored_says_what_it_is(name: str, version: str, licence: str) -> None:
+    vendor = resources.files("nplb.web") / "static" / "vendor"
+    assert sorted(one.name for one in vendor.iterdir()) == ["inter", "uplot"]
+    assert version in (vendor / name / "VERSION.txt").read_text()
+    assert licence in (vendor / name / "LICENSE").read_text()
