@@ -18,5 +18,6 @@ latencies    how long successful probes took, in buckets
 probes/      what probes of each kind say and expect, without any I/O
 connects     connections of probes, many at once
 probe        one target, with its history and verdict
+verdicts     what is shown of targets, and when that is published
 prober       makes the probes, on time, and keeps the verdicts
 """

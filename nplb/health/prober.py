@@ -30,6 +30,7 @@ from nplb.health.probe import Probe
 from nplb.health.probes.conversation import Result
 from nplb.health.probes.kinds import conversation_for
 from nplb.health.sharing import NodeStream
+from nplb.health.verdicts import Verdicts
 from nplb.model.keys import Address
 from nplb.model.reasons import Cause
 from nplb.model.verdict import ProbeTarget, Probing, Verdict
@@ -84,16 +85,14 @@ class Prober:
         now: Callable[[], float],
         max_in_flight: int | None = None,
     ) -> None:
-        self._publish = publish
         self._rng = rng
-        self._now = now
         if max_in_flight is None:
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             max_in_flight = min(max(soft // 4, 64), 4096) if soft > 0 else 4096
         self._max_in_flight = max_in_flight
         self._targets: tuple[ProbeTarget, ...] = ()
         self._probes: dict[Address, Probe] = {}
-        self._verdicts: dict[Address, Verdict] = {}
+        self._verdicts = Verdicts(publish, now)
         self._restored: dict[Address, Verdict] = {}
         self._streams: dict[str, NodeStream[Probe]] = {}
         self._due: Agenda[Probe | NodeStream[Probe]] = Agenda()
@@ -103,8 +102,6 @@ class Prober:
         self._timer: asyncio.TimerHandle | None = None
         self._lost = 0.0  # seconds that the loop was late, in sum
         self._paused_until = 0.0
-        self._publish_at: float | None = None
-        self._copy_seconds = 0.0
         self._local_errors = 0
         self._ends: Counter[Cause] = Counter()
         self._repeated = 0
@@ -152,27 +149,24 @@ class Prober:
         at = self._loop.time() if self._loop is not None else 0.0
         for address in [address for address in self._probes if address not in wanted]:
             self._forget(self._probes.pop(address))
-            del self._verdicts[address]
-            self._changed(at)
+            self._verdicts.forget(address, at)
         fresh: list[Probe] = []
         hurried: list[Probe] = []
         for address, target in wanted.items():
             probe = self._probes.get(address)
             if probe is not None and _starts_anew(probe.target, target):
                 self._forget(self._probes.pop(address))
-                self._changed(at)
+                self._verdicts.changed(at)
                 probe = None
             if probe is None:
                 probe = self._probes[address] = Probe(target)
                 if (known := self._restored.pop(address, None)) is not None:
                     probe.verdict = replace(known, by_node=False)
                     probe.history = table.resume(known.healthy, known.streak, target.health.initial)
-                self._verdicts[address] = probe.verdict
                 self._place(probe, at)
+                self._verdicts.begin(probe)
                 if probe.stream is None or not probe.stream.is_down:
                     fresh.append(probe)
-                else:
-                    self._keep(probe, probe.verdict)
             elif probe.target != target:
                 sooner = target.health.interval_seconds < probe.target.health.interval_seconds
                 probe.target = target
@@ -213,7 +207,7 @@ class Prober:
             return
         stream.remove(probe)
         probe.stream = None
-        self._verdicts[probe.target.address] = probe.verdict
+        self._verdicts.show(probe)
         if not stream.members:
             self._due.drop(stream)
             self._streams.pop(probe.target.address.ip, None)
@@ -239,7 +233,8 @@ class Prober:
         at = self._loop.time()
         if not probe.live_counted:
             probe.live_counted = True
-            self._observe(probe, cause, "seen by a client's connection", None, at)
+            told = "seen by a client's connection"
+            self._verdicts.observe(probe, cause, told, None, at, None)
         if probe.handle < 0:
             self._sooner(probe, max(at, probe.started_at + LIVE_GAP_SECONDS))
         stream = probe.stream
@@ -255,7 +250,7 @@ class Prober:
 
     def verdicts(self) -> Mapping[Address, Verdict]:
         """The newest verdicts, also what was not worth publishing; a copy."""
-        return dict(self._verdicts)
+        return self._verdicts.copy()
 
     def probing(self) -> Probing:
         """What the prober did so far."""
@@ -304,7 +299,12 @@ class Prober:
         if self._loop is None:
             return
         heartbeat = at + HEARTBEAT_SECONDS if self._connects.is_busy else None
-        wanted = (self._due.soonest(), self._deadlines.soonest(), self._publish_at, heartbeat)
+        wanted = (
+            self._due.soonest(),
+            self._deadlines.soonest(),
+            self._verdicts.publish_at,
+            heartbeat,
+        )
         times = [when for when in wanted if when is not None]
         if not times:
             return
@@ -326,11 +326,7 @@ class Prober:
             self._connects.collect()
             self._expire(at)
             self._start_due(at)
-            if self._publish_at is not None and self._publish_at <= at:
-                self._publish_at = None
-                verdicts = dict(self._verdicts)
-                self._copy_seconds = self._loop.time() - at
-                self._publish(verdicts)
+            self._verdicts.publish_if_due(at, self._loop.time)
         finally:
             self._arm(self._loop.time())
 
@@ -428,7 +424,7 @@ class Prober:
         latency = at - probe.started_at
         if cause is Cause.CONNECTED:
             self._latencies.add(latency)
-        self._observe(probe, cause, detail, latency, at, result)
+        self._verdicts.observe(probe, cause, detail, latency, at, result)
         self._go_on(probe, cause, at)
 
     def _go_on(self, probe: Probe, cause: Cause | None, at: float) -> None:
@@ -453,13 +449,13 @@ class Prober:
     def _turned(self, stream: NodeStream[Probe], at: float) -> None:
         """A node has gone down for all its services, or is there again."""
         for probe in stream.members:
-            self._keep(probe, probe.verdict)
+            self._verdicts.show(probe)
             if stream.is_down:
                 self._due.drop(probe)
         if not stream.is_down:
             # What they were before may be true no more: each is probed once.
             self._hurry((probe for probe in stream.members if probe.handle < 0), at)
-        self._changed(at)
+        self._verdicts.changed(at)
 
     def _could_not(self, probe: Probe, detail: str, at: float) -> None:
         """The edge itself could not probe: says nothing about the backend."""
@@ -471,87 +467,12 @@ class Prober:
                 detail,
             )
         self._local_errors += 1
-        verdict = probe.verdict
-        if verdict.healthy is None and verdict.detail != detail:
-            self._keep(
-                probe,
-                Verdict(address=verdict.address, cause=Cause.LOCAL_ERROR, detail=detail),
-            )
-            self._changed(at)
+        self._verdicts.could_not(probe, detail, at)
         if probe.stream is not None:
             self._go_on(probe, None, at)
         if probe.stream is None or probe.in_doubt:
             wait = min(probe.target.health.interval_seconds, 1.0) * (0.5 + self._dice())
             self._due.put(probe, at + wait)
-
-    def _observe(
-        self,
-        probe: Probe,
-        cause: Cause,
-        detail: str,
-        latency: float | None,
-        at: float,
-        result: Result | None = None,
-    ) -> None:
-        before = probe.verdict
-        health = probe.target.health
-        history = probe.history = table.step(
-            probe.history, cause is Cause.CONNECTED, rise=health.rise, fall=health.fall
-        )
-        healthy = history.healthy
-        if healthy is False and cause is Cause.CONNECTED and before.healthy is False:
-            # Why it is down stays true until it is up again.
-            cause = before.cause or cause
-            detail = f"answers again: {history.streak} of {health.rise} in a row"
-        wall = self._now()
-        self._keep(
-            probe,
-            Verdict(
-                address=before.address,
-                healthy=healthy,
-                cause=cause,
-                detail=detail,
-                since=before.since if healthy is before.healthy else wall,
-                probed_at=wall,
-                latency_seconds=latency,
-                streak=history.streak,
-                answer=result.answer if result is not None else None,
-                weight=result.weight if result is not None else None,
-            ),
-        )
-        after = probe.verdict
-        if (
-            healthy is not before.healthy
-            or cause is not before.cause
-            or after.weight != before.weight
-            or after.answer != before.answer
-        ):
-            self._changed(at)
-
-    def _keep(self, probe: Probe, verdict: Verdict) -> None:
-        """Keep what is known of a target alone; while its node is down that is what it shows."""
-        probe.verdict = verdict
-        stream = probe.stream
-        if stream is not None and stream.is_down:
-            shown = self._verdicts[verdict.address]
-            if not shown.by_node:
-                shown = replace(
-                    verdict,
-                    healthy=False,
-                    cause=stream.cause,
-                    detail=stream.detail,
-                    since=self._now(),
-                    by_node=True,
-                )
-            verdict = shown
-        elif self._verdicts[verdict.address].by_node:
-            verdict = probe.verdict = replace(verdict, since=self._now())
-        self._verdicts[verdict.address] = verdict
-
-    def _changed(self, at: float) -> None:
-        """Publish soon; rarely enough that copying the mapping stays a small part of the time."""
-        if self._publish_at is None:
-            self._publish_at = at + self._copy_seconds * 10
 
     def _land(self, probe: Probe) -> None:
         """There is no probe of it in flight any more."""
