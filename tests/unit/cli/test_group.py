@@ -159,7 +159,7 @@ def test_the_flag_goes_before_the_environment(tmp_path: Path) -> None:
 
 def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     path = tmp_path / "nplb.yaml"
-    path.write_text("".join(f"unknown{i}: 1\n" for i in range(20_000)))
+    path.write_text("".join(f"unknown{i}: 1\n" for i in range(4000)))
     with subprocess.Popen(
         [sys.executable, "-m", "nplb", "check", "--config", str(path)],
         stdout=subprocess.PIPE,
