@@ -6,6 +6,7 @@ and the rest is checked as if it had been absent.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -89,6 +90,11 @@ def key_paths(model: type[BaseModel] = DocumentSection, prefix: str = "") -> Ite
             yield from key_paths(inner, f"{path}.")
 
 
+@cache
+def _all_paths() -> tuple[str, ...]:
+    return tuple(key_paths())
+
+
 def section_paths() -> frozenset[str]:
     """The keys that hold a section, which is no value of its own: `health`, `timeouts`."""
     paths = set(key_paths())
@@ -138,7 +144,7 @@ def _unknown(model: type[BaseModel], key: str, path: Path) -> str:
     guess = did_you_mean(key, model.model_fields)
     if guess is not None:
         return f'unknown key, did you mean "{guess}"?'
-    elsewhere = [p for p in key_paths() if p.rpartition(".")[2] == key and p != key]
+    elsewhere = [p for p in _all_paths() if p.rpartition(".")[2] == key and p != key]
     if len(elsewhere) == 1 or (elsewhere and not path):
         return f'unknown key here, did you mean "{elsewhere[0]}"?'
     known = ", ".join(model.model_fields)
