@@ -102,6 +102,8 @@ class Balancer:
             if parts.admin is not None:
                 await parts.admin.stop()
             if runtime is not None:
+                if not self._gone and parts.settings.runtime_dir is None:
+                    runtime.discard()
                 runtime.close()
         log.info("handed over" if self._gone else "stopped")
         return 0

@@ -47,9 +47,19 @@ class RuntimeDirectory:
 
     def lock(self) -> None:
         """Take the directory for this control. Errors: HostError while another one has it."""
-        if self.lock_fd >= 0:
-            return
         path = self.path / LOCK_NAME
+        while self.lock_fd < 0:
+            fd = self._locked(path)
+            try:
+                if os.fstat(fd).st_ino == path.stat().st_ino:
+                    self.lock_fd = fd
+                    break
+            except FileNotFoundError:
+                pass
+            os.close(fd)  # whoever had it has removed it meanwhile
+        self.sign()
+
+    def _locked(self, path: Path) -> int:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -64,8 +74,7 @@ class RuntimeDirectory:
                 f"{self.path}: another nplb{who} runs with this runtime directory; stop it, send "
                 "it SIGUSR2 for an upgrade, or give this one a `runtime_dir` of its own"
             ) from error
-        self.lock_fd = fd
-        self.sign()
+        return fd
 
     def inherit_lock(self, fd: int) -> None:
         """The control before has handed its lock on: this descriptor, owned from now on."""
@@ -115,6 +124,13 @@ class RuntimeDirectory:
         """A path for a socket's address, which may be no longer than 107 bytes."""
         path = str(self.path / name)
         return path if len(os.fsencode(path)) < 108 else f"/proc/self/fd/{self._fd}/{name}"
+
+    def discard(self) -> None:
+        """Remove the directory, if nothing is in it that somebody may want. Only while locked."""
+        if self.lock_fd >= 0 and not self.names():
+            with contextlib.suppress(OSError):
+                (self.path / LOCK_NAME).unlink()
+                self.path.rmdir()
 
     def close(self) -> None:
         """Give the directory up. A lock that was handed on is still held by its heir."""

@@ -391,3 +391,22 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None
     path.chmod(0o777)
     with pytest.raises(HostError, match="nobody else may write there"):
         RuntimeDirectory(path)
+
+
+def test_a_directory_of_its_own_is_removed_at_the_end(tmp_path: Path) -> None:
+    first = RuntimeDirectory(tmp_path / "run")
+    waiting = RuntimeDirectory(tmp_path / "run")
+    first.lock()
+    first.discard()
+    first.close()
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(HostError):  # it is gone, and nobody may be in control of nothing
+        waiting.lock()
+    waiting.close()
+    again = RuntimeDirectory(tmp_path / "run")
+    again.lock()
+    socket_, name = again.bind(0)
+    again.discard()
+    assert again.names() == [name], "what a worker may be found by stays"
+    socket_.close()
+    again.close()
