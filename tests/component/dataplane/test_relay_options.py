@@ -7,13 +7,16 @@ import os
 import random
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from nplb.dataplane.relay.counters import ACCESS_DROPPED
-from nplb.model.plan import Frontend
+from nplb.model.keys import Address
+from nplb.model.plan import Frontend, Timeouts
 from nplb.model.prefixes import PrefixFile
 from nplb.model.reasons import BackendState, Balance, EndReason
 from nplb.model.relay import Leave, NoBackend, RelayOptions
@@ -445,6 +448,34 @@ async def test_a_backend_that_comes_back_starts_slowly() -> None:
         assert 3 <= new <= 6  # a tenth of the other's weight: 4
         assert old + new == 44
         await close(*held)
+
+
+def keepalive_timers(end: Address, *, remote: bool = False) -> list[bool]:
+    """For each open connection with this local or remote end, whether its keepalive timer runs."""
+    shown = f"{int.from_bytes(socket.inet_aton(end.ip), sys.byteorder):08X}:{end.port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [
+        row[5].startswith("02:")
+        for row in rows
+        if row[2 if remote else 1] == shown and row[3] == "01"
+    ]
+
+
+async def test_both_sides_of_connections_that_last_are_asked_whether_they_are_there() -> None:
+    async with running_plane() as plane, serving(echo) as one, serving(echo) as two:
+        timeouts = Timeouts(connect=0.3)  # what outlives it, lasts
+        asks = make_frontend(free_address(), [one], name="asks", timeouts=timeouts)
+        off = RelayOptions(keepalive_seconds=0)
+        silent = make_frontend(free_address(), [two], name="off", timeouts=timeouts, relay=off)
+        await applied(plane, asks, silent)
+        streams = [await connect(silent), await connect(asks)]
+        assert all([await answers(pair) for pair in streams])
+        here = asks.listen[0]
+        await eventually(lambda: keepalive_timers(here) == [True], "the client is asked")
+        await eventually(lambda: keepalive_timers(one, remote=True).count(True) == 1, "the node is")
+        assert not any(keepalive_timers(silent.listen[0]))
+        assert not any(keepalive_timers(two, remote=True))
+        await close(*streams)
 
 
 async def test_connections_come_from_the_source_pool() -> None:
