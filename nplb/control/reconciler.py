@@ -100,7 +100,8 @@ class Reconciler:
         """Until the next pass has ended, or so many seconds are over."""
         self._passed.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._passed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._passed.wait()
 
     async def run(self) -> None:
         """Turn until cancelled: wait for a change, a retry or the longest interval, then make
@@ -130,7 +131,10 @@ class Reconciler:
             if left <= 0:
                 return
             try:
-                await asyncio.wait_for(self._inputs.changed.wait(), min(left, 1.0))
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together
+                # with the change, and whoever ends this loop would wait for ever.
+                async with asyncio.timeout(min(left, 1.0)):
+                    await self._inputs.changed.wait()
             except TimeoutError:
                 continue
         await asyncio.sleep(MIN_INTERVAL_SECONDS)
