@@ -39,6 +39,7 @@ async def test_what_changes_is_logged_and_made_so_without_a_client_noticing(
         await edge.until(
             lambda s: [w["alive"] for w in s["traffic"]["workers"]] == [True] * 3, "three workers"
         )
+        await edge.reloaded(1)
         log = edge.log()
         assert "changed: balance: least_connections → maglev" in log
         assert "changed: workers: 2 → 3" in log
@@ -52,6 +53,7 @@ async def test_what_changes_is_logged_and_made_so_without_a_client_noticing(
             admin=f'{{listen: "{edge.admin}"}}',
         )
         await edge.until(lambda s: len(s["traffic"]["workers"]) == 1, "one worker")
+        await edge.reloaded(2)
         assert f"changed: admin.listen: {old_admin} → {edge.admin}" in edge.log()
         assert await crowd.old_connections_live()
         assert (await edge.get("/readyz"))[0] == 200
