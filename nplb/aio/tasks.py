@@ -8,6 +8,8 @@ from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 5.0
+
 
 class TaskOwner:
     """Owns background tasks. Leaving the `async with` block cancels and awaits all of them.
@@ -52,7 +54,8 @@ class TaskOwner:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # A cancellation can be lost in a library's hands: who still runs is told again.
+            await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
         self._closing = False
 
     async def __aenter__(self) -> Self:

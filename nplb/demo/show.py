@@ -93,7 +93,8 @@ async def show_demo(stage: Stage) -> int:
         failed = 0
         while not stop.is_set() and stage.balancer.running:
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), REPORT_SECONDS)
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await stop.wait()
             tally = stage.traffic.tally
             print(progress(tally), flush=True)
             if tally.failed != failed:

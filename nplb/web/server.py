@@ -187,7 +187,8 @@ class AdminServer:
         if server is not None:
             # A client that does not read its answer must not keep the balancer from ending.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.wait_closed(), STOP_SECONDS)
+                async with asyncio.timeout(STOP_SECONDS):
+                    await server.wait_closed()
 
     async def _serve_metrics(self, pages: Pages, request: web.Request) -> web.Response:
         accept = request.headers.get("Accept", "")

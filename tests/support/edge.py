@@ -171,7 +171,8 @@ class Edge:
         for left in self.runtime.glob("worker-*.sock"):
             left.unlink()
         with suppress(ProcessLookupError):
-            await asyncio.wait_for(self.process.wait(), 5)
+            async with asyncio.timeout(5):
+                await self.process.wait()
 
 
 def is_running(pid: int) -> bool:

@@ -73,7 +73,8 @@ class Nft:
                 "apt-get install nftables), or set plane: relay"
             ) from None
         try:
-            out, err = await asyncio.wait_for(process.communicate(text.encode()), TIMEOUT_SECONDS)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                out, err = await process.communicate(text.encode())
         except TimeoutError:
             raise NftError(f"nft did not end within {TIMEOUT_SECONDS:.0f} s") from None
         finally:

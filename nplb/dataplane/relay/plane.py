@@ -10,6 +10,7 @@ is the `successor` of a plane that still lives (an upgrade).
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -472,11 +473,10 @@ class RelayPlane:
                 worker.applied.clear()
                 if worker.serial >= serial or not worker.alive:
                     break
-                try:
-                    left = until - time.monotonic()
-                    await asyncio.wait_for(worker.applied.wait(), min(left, STUCK_SECONDS / 4))
-                except TimeoutError:
-                    continue
+                left = until - time.monotonic()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, STUCK_SECONDS / 4)):
+                        await worker.applied.wait()
             if worker.alive and worker.serial < serial:
                 log.error(
                     "relay worker %d (pid %d) has not taken generation %d",

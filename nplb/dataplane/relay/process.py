@@ -225,7 +225,8 @@ class WorkerProcess:
     async def wait(self, seconds: float) -> bool:
         """Wait until it has ended; whether it has, after that time."""
         try:
-            await asyncio.wait_for(self.ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.ended.wait()
         except TimeoutError:
             return False
         return True

@@ -400,7 +400,8 @@ async def test_damage_is_noticed_without_being_asked(world: Site) -> None:
         await plane.start()
         await plane.apply(a_plan(a_frontend()))
         world.edge.run("nft", "flush", "ruleset")
-        await asyncio.wait_for(noticed.wait(), 30)
+        async with asyncio.timeout(30):
+            await noticed.wait()
         await plane.stop()
 
 

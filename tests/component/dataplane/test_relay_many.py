@@ -41,7 +41,8 @@ async def crowd_process(*arguments: str) -> AsyncIterator[asyncio.subprocess.Pro
     finally:
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), 20)
+            async with asyncio.timeout(20):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

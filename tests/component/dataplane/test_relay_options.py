@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -562,6 +564,21 @@ async def test_an_access_log_that_nobody_reads_drops_lines_and_blocks_nobody() -
             await asyncio.sleep(0.05)
         else:
             pytest.fail("the loss was not told")
+
+
+async def test_lines_of_two_workers_are_never_torn_by_a_full_pipe() -> None:
+    lines: list[bytes] = []
+    async with running_plane(workers=2, on_access=lines.append) as plane:
+        pipe = plane.safe.get("access-read")
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, resource.getpagesize())
+        frontend = make_frontend(free_address(), [], relay=RelayOptions(access_log=True))
+        await applied(plane, frontend)
+        for _ in range(20):
+            asyncio.get_running_loop().remove_reader(pipe)
+            await asyncio.gather(*(refused(frontend) for _ in range(40)))
+            asyncio.get_running_loop().add_reader(pipe, plane._read_access)
+        await eventually(lambda: b"".join(lines).count(b"\n") == 800, "every line")
+    assert all(json.loads(line)["reason"] == "no_backend" for line in b"".join(lines).splitlines())
 
 
 async def test_a_wrong_specification_is_reported_and_changes_nothing(

@@ -91,7 +91,8 @@ async def test_a_reader_that_stops_holds_the_sender_and_loses_nothing(node: Node
     writer.write_eof()
     # Nothing is read for a while: buffers along the way fill, and no more is taken.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(writer.drain(), 0.3)
+        async with asyncio.timeout(0.3):
+            await writer.drain()
     assert await reader.read() == payload
     writer.close()
 
@@ -168,9 +169,11 @@ async def test_connections_of_a_silent_node_stand_still_and_go_on(node: Node) ->
     node.interface.reach = Reach.SILENT
     writer.write(b"two")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.read(1), 0.3)
+        async with asyncio.timeout(0.3):
+            await reader.read(1)
     node.interface.reach = Reach.UP
-    assert await asyncio.wait_for(reader.readexactly(3), 20) == b"two"
+    async with asyncio.timeout(20):
+        assert await reader.readexactly(3) == b"two"
     writer.close()
 
 
@@ -184,7 +187,8 @@ async def test_a_silent_node_acknowledges_nothing(node: Node) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
     writer.write(b"two")
     with pytest.raises(TimeoutError, match="timed out"):
-        await asyncio.wait_for(reader.read(1), 20)
+        async with asyncio.timeout(20):
+            await reader.read(1)
     writer.close()
 
 
@@ -209,9 +213,11 @@ async def test_a_connection_that_arrives_in_silence_stands_still(node: Node) -> 
     node._accept(sock, ("", 0))
     writer.write(b"hello")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.read(1), 0.2)
+        async with asyncio.timeout(0.2):
+            await reader.read(1)
     node.interface.reach = Reach.UP
-    assert await asyncio.wait_for(reader.readexactly(5), 20) == b"hello"
+    async with asyncio.timeout(20):
+        assert await reader.readexactly(5) == b"hello"
     writer.close()
 
 

@@ -200,7 +200,9 @@ async def test_a_silent_pod_answers_when_it_is_back(server: Server) -> None:
     server.interface.reach = Reach.SILENT
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(reader.read(1), 0.2)
+        async with asyncio.timeout(0.2):
+            await reader.read(1)
     server.interface.reach = Reach.UP
-    assert (await asyncio.wait_for(read_answer(reader), 20)).status == 200
+    async with asyncio.timeout(20):
+        assert (await read_answer(reader)).status == 200
     writer.close()

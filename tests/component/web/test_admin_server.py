@@ -205,7 +205,8 @@ async def test_a_client_that_never_finishes_its_request_is_cut_off() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", admin.server.address.port)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: loc")
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 20) == b""
+            async with asyncio.timeout(20):
+                assert await reader.read() == b""
         writer.close()
         assert not admin.guards.open
 

@@ -1,11 +1,15 @@
 """The access log: one JSON line for each connection that ended, sent without ever waiting.
 
 Lines are gathered and sent to control once a tick. What control does not take in time is
-dropped and counted, and the next line says how many were.
+dropped and counted, and the next line says how many were. All workers write to one pipe: a write
+of up to PIPE_BUF bytes is taken whole or not at all (pipe(7)), so that no line is torn.
 """
 
 import json
 import os
+from collections import deque
+from itertools import islice
+from select import PIPE_BUF
 from time import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from nplb.model.reasons import EndReason
 
 MAX_WAITING_BYTES = 256 << 10
+# So many failed backends are named that a line always fits into one write.
+MAX_NAMED = 32
 
 
 class AccessLog:
@@ -26,7 +32,7 @@ class AccessLog:
     def __init__(self, fd: int, counters: memoryview) -> None:
         self._fd = fd
         self._counters = counters
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._dropped = 0
         if fd >= 0:
@@ -54,7 +60,7 @@ class AccessLog:
             "connect_seconds": round(conn.opened_at - conn.accepted_at, 3)
             if conn.opened_at
             else None,
-            "failed_backends": [join(b.address) for b in conn.tried],
+            "failed_backends": [join(b.address) for b in conn.tried[:MAX_NAMED]],
         }
         if self._dropped:
             line["dropped_before"] = self._dropped
@@ -65,19 +71,25 @@ class AccessLog:
 
     def flush(self) -> None:
         """Send what is waiting, as far as it is taken now."""
-        if not self._waiting:
-            return
-        data = b"".join(self._waiting)
-        try:
-            sent = os.write(self._fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:  # nobody reads any more
-            self._fd = -1
-            sent = len(data)
-        rest = data[sent:]
-        self._waiting = [rest] if rest else []
-        self._waiting_bytes = len(rest)
+        waiting = self._waiting
+        while waiting:
+            size = count = 0
+            for line in waiting:
+                if size + len(line) > PIPE_BUF:
+                    break
+                size += len(line)
+                count += 1
+            try:
+                os.write(self._fd, b"".join(islice(waiting, count)))
+            except BlockingIOError:
+                return
+            except OSError:  # nobody reads any more
+                self._fd = -1
+                waiting.clear()
+                return
+            for _ in range(count):
+                waiting.popleft()
+            self._waiting_bytes -= size
 
 
 def join(address: tuple[object, ...]) -> str:
