@@ -6,8 +6,10 @@ us share its: so a socket without it is bound first, and shows whether the port 
 """
 
 import errno
+import ipaddress
 import os
 import socket
+import sys
 from pathlib import Path
 
 from nplb.model.applied import ListenError, no_interface
@@ -107,8 +109,10 @@ def _explain(address: Address, error: OSError, holders: list[int], ours: set[int
 
 
 def _holders(address: Address) -> list[int]:
-    """Inodes of the sockets that listen on this port, as far as the system tells."""
+    """Inodes of the sockets that listen on this port, at this address or at all of a family, as
+    far as the system tells."""
     port = f":{address.port:04X}"
+    wanted = ipaddress.ip_address(address.ip)
     found = []
     for name in ("tcp", "tcp6"):
         try:
@@ -117,9 +121,20 @@ def _holders(address: Address) -> list[int]:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == "0A" and fields[1].endswith(port):
+            if fields[3] != "0A" or not fields[1].endswith(port):
+                continue
+            held = _read_ip(fields[1].partition(":")[0])
+            if held == wanted or held.is_unspecified or wanted.is_unspecified:
                 found.append(int(fields[9]))
     return found
+
+
+def _read_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address as the system writes it: words of four bytes in the host's order, in hex."""
+    words = (text[start : start + 8] for start in range(0, len(text), 8))
+    raw = b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    found = ipaddress.ip_address(raw)
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _owner(inode: int) -> str:

@@ -195,6 +195,25 @@ async def test_a_port_shared_by_a_foreign_listener_is_a_conflict_too() -> None:
             assert error.in_use
 
 
+async def test_who_has_the_same_port_at_another_address_is_in_nobodys_way() -> None:
+    async with running_plane(workers=1) as plane, serving(saying("a")) as a:
+        with reserved_port() as taken, socket.socket() as elsewhere:
+            other = Address("127.255.0.1", taken.port)
+            elsewhere.bind((other.ip, other.port))
+            elsewhere.listen()
+            conflict = make_frontend(taken, [a])
+            done = await plane.apply(make_plan(1, conflict))
+            assert done.listen_errors[conflict.key][0].in_use
+        with socket.socket() as elsewhere:
+            elsewhere.bind((other.ip, other.port))
+            elsewhere.listen()
+            plan = make_plan(2, conflict)
+            assert not (await plane.apply(plan)).listen_errors
+            await plane.set_workers(2)
+            assert not (await plane.apply(plan)).listen_errors
+            assert await names(conflict, 3) == ["a"] * 3
+
+
 async def test_an_address_that_is_not_ours_says_what_to_do() -> None:
     async with running_plane() as plane:
         done = await plane.apply(make_plan(1, make_frontend(Address("192.0.2.1", 8080), [])))
