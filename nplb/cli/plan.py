@@ -35,9 +35,8 @@ def command(
     verbose: bool, timeout_seconds: float, config: Path, overrides: dict[str, str], output: str
 ) -> None:
     """Print the plan that this configuration (FILE or that of --config) and this cluster give,
-    without applying it: each
-    frontend and where it would listen, each node that would be left out and why, each port that
-    would not be served.
+    without applying it: each frontend and where it would listen, each node that would be left out
+    and why, each port that would not be served, each entry of the file that nothing answers to.
 
     Nothing listens and no node is probed: every node that the API lets in counts as working,
     and shows as `unprobed`.
@@ -46,8 +45,8 @@ def command(
     from nplb.control.interfaces import Interfaces
 
     settings = Interfaces().resolved(load_settings(config, overrides=overrides))
-    plan = asyncio.run(read_plan(settings, timeout_seconds))
-    document = {"plan": _rendered(plan)}
+    snapshots = asyncio.run(_snapshots(settings, timeout_seconds))
+    document = _document(settings, snapshots, time.time())
     if output == "text":
         click.echo(render_text(document, verbose=verbose))
     else:
@@ -59,12 +58,15 @@ def command(
 async def read_plan(settings: "Settings", timeout_seconds: float) -> "Plan":
     """The plan that the settings and the clusters as they are now give, every node that the API
     lets in counted as working. Raises NplbError for a cluster that can't be read."""
+    return _plan(settings, await _snapshots(settings, timeout_seconds), time.time())
+
+
+def _plan(settings: "Settings", snapshots: "dict[str, Snapshot]", now: float) -> "Plan":
     from nplb.control.annotations import AnnotationBook
     from nplb.model.plan import Plan
     from nplb.model.settings import InitialState
     from nplb.plan.make import make_plan
 
-    snapshots = await _snapshots(settings, timeout_seconds)
     up = InitialState.UP
     trusting = replace(
         settings,
@@ -75,7 +77,7 @@ async def read_plan(settings: "Settings", timeout_seconds: float) -> "Plan":
         ),
     )
     wishes = AnnotationBook().read(settings, snapshots)
-    return make_plan(trusting, snapshots, {}, Plan(), time.time(), wishes=wishes)
+    return make_plan(trusting, snapshots, {}, Plan(), now, wishes=wishes)
 
 
 async def _snapshots(settings: "Settings", timeout_seconds: float) -> dict[str, "Snapshot"]:
@@ -119,10 +121,14 @@ async def _snapshots(settings: "Settings", timeout_seconds: float) -> dict[str, 
     return snapshots
 
 
-def _rendered(plan: "Plan") -> Any:
+def _document(settings: "Settings", snapshots: "dict[str, Snapshot]", now: float) -> dict[str, Any]:
+    """The plan, and what of the configuration no Service answers to."""
+    from nplb.control.books import named_in_vain
     from nplb.web.render import render
 
-    return render(plan)
+    findings = tuple(named_in_vain(settings, snapshots, now))
+    plan = _plan(settings, snapshots, now)
+    return {"now": now, "plan": render(plan), "findings": render(findings)}
 
 
 def render_text(document: dict[str, Any], *, verbose: bool) -> str:
@@ -142,5 +148,6 @@ def render_text(document: dict[str, Any], *, verbose: bool) -> str:
         views.detection_line(document),
         views.skipped_table(document),
         views.refusals_table(document),
+        views.findings_table(document),
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)

@@ -63,9 +63,7 @@ class Books:
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
         found += [_refused(refusal, now) for refusal in plan.refusals]
         found += plan_findings(plan, now)
-        if all(cluster.name in snapshots for cluster in settings.clusters):
-            found += _unused(settings, snapshots, now)
-            found += _missing_members(settings, snapshots, now)
+        found += named_in_vain(settings, snapshots, now)
         found += [_unwritten(what, why, now) for what, why in self._not_written().items() if why]
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
         ephemeral = ephemeral_ports()
@@ -205,6 +203,15 @@ def _refused(refusal: Refusal, now: float) -> Finding:
         f"{name}=VALUE, or {name}- to remove it; or allow it in the edge's configuration",
         since=now,
     )
+
+
+def named_in_vain(
+    settings: Settings, snapshots: Mapping[str, Snapshot], now: float
+) -> Iterator[Finding]:
+    """What the configuration names and no Service answers to, once every cluster is known."""
+    if all(cluster.name in snapshots for cluster in settings.clusters):
+        yield from _unused(settings, snapshots, now)
+        yield from _missing_members(settings, snapshots, now)
 
 
 def _unused(settings: Settings, snapshots: Mapping[str, Snapshot], now: float) -> Iterator[Finding]:

@@ -82,6 +82,15 @@ def test_the_plan_as_json(config: Path) -> None:
     assert document["plan"]["skipped"][0]["reason"] == "protocol"
 
 
+def test_what_the_file_names_in_vain_is_told(config: Path) -> None:
+    set_ = ("--set", "frontends=[{service: shop/wed, slow_start: 5s}]")
+    result = plan("--config", str(config), *set_)
+    assert "override_unused  shop/wed" in result.output
+    document = json.loads(plan("--config", str(config), *set_, "-o", "json").output)
+    assert [finding["kind"] for finding in document["findings"]] == ["override_unused"]
+    assert "override_unused" not in plan("--config", str(config)).output
+
+
 def test_planning_writes_nothing(config: Path) -> None:
     before = sorted(config.parent.iterdir())
     assert plan("--config", str(config)).exit_code == 0
