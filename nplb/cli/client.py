@@ -159,7 +159,10 @@ def ask(
     if response.status == 204:
         return None
     if response.status not in (200, 201):
-        raise HostError(f"{url}{path} answers {response.status}: {_reason(document, response)}")
+        said = _reason(document, response)
+        if response.status == 401:
+            said += f" (--token-file PATH or ${FILE_VARIABLE})"
+        raise HostError(f"{url}{path} answers {response.status}: {said}")
     if document is None:
         raise HostError(f"{url}{path} does not answer with JSON: is it another program's port?")
     return document

@@ -38,7 +38,8 @@ def command(
     if output == "text":
         from nplb.cli.explainviews import page_text
 
-        click.echo("\n\n".join(page_text(page) for page in pages))
+        texts = (page_text(page, one_node=node is not None) for page in pages)
+        click.echo("\n\n".join(texts))
     else:
         from nplb.cli.output import print_document
 

@@ -13,12 +13,14 @@ DECISIONS = 10
 _ORDER = {"down": 0, "left_out": 1, "draining": 2, "active": 3}
 
 
-def page_text(page: Document) -> str:
-    """One frontend: its state, its nodes by reason, and its last decisions."""
+def page_text(page: Document, *, one_node: bool = False) -> str:
+    """One frontend: its state, its nodes by reason, and its last decisions. `one_node`: the page
+    has been narrowed to one, so it says nothing of how many there are."""
     active = sum(one["state"] == "active" for one in page["backends"])
     total = len(page["backends"])
+    count = "" if one_node else f", {active} of {counted(total, 'backend')} active"
     lines = [
-        f"{page['key']['text']}: {page['state']}, {active} of {counted(total, 'backend')} active",
+        f"{page['key']['text']}: {page['state']}{count}",
         f"  {plain(page['explanation'])}",
     ]
     lines += [f"  {plain(error['detail'])}" for error in page["listen_errors"]]

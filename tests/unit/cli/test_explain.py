@@ -52,6 +52,7 @@ def test_one_node_alone_and_as_json(url: str) -> None:
     result = explain(url, "web", "node-1")
     assert "node-1" in result.output
     assert "node-0" not in result.output
+    assert result.output.splitlines()[0] == "prod/shop/web:80/TCP: serving"
     document = json.loads(explain(url, "web:80", "node-2", "-o", "json").output)
     (page,) = document["frontends"]
     (backend,) = page["backends"]
