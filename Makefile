@@ -20,7 +20,7 @@ venv: $(VENV)/.ready ## make the virtual environment with nplb in it
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory debian-venv
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[top]'
 	@touch $@
 
 venv-dev: $(VENV)/.ready-dev
@@ -39,11 +39,11 @@ debian-venv:
 debian-test:
 	@tests/install-debian.sh $(DEBIAN_TEST)
 
-demo: venv ## a sandbox cluster with nplb in front of it, until Ctrl-C
-	@$(BIN)/nplb demo
+demo: venv ## a sandbox cluster with nplb in front of it, until Ctrl-C: make demo [ARGS="--nodes 5"]
+	@$(BIN)/nplb demo $(ARGS)
 
 demo-check: venv ## the demo as a script: faults under traffic, exit 0 or 1
-	@$(BIN)/nplb demo --check
+	@$(BIN)/nplb demo --check $(ARGS)
 
 test: venv-dev debian-test ## all tests
 	@$(BIN)/python -m pytest -n 4 $(ARGS)

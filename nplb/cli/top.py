@@ -55,8 +55,8 @@ def command(interval: float, admin: str | None, config: Path | None) -> None:
     """
     if importlib.util.find_spec("rich") is None:
         raise NplbError(
-            "`nplb top` draws with rich, which is not installed: pip install 'nplb[top]'. "
-            "`nplb status` shows the same once, without"
+            "`nplb top` draws with rich, which is not installed: install nplb with its extra "
+            "`top`, as in pip install '.[top]'. `nplb status` shows the same once, without it"
         )
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("`nplb top` needs a terminal; `nplb status` is for pipes")

@@ -124,7 +124,7 @@ def introduction(stage: Stage) -> str:
     return f"""
   the cluster   {lab.api.url} (kubeconfig {kubeconfig})
   its nodes     {nodes}
-  nplb          http://{admin} (log {shown_path(stage.balancer.log_path)})
+  nplb          http://{admin} is its dashboard (log {shown_path(stage.balancer.log_path)})
   clients       a few on each of
 {services}
 
@@ -136,6 +136,7 @@ def introduction(stage: Stage) -> str:
     {nplb} ports{where}
     {nplb} lab fault node-2 silent      # in three seconds it is out: look at the status
     {nplb} lab clear node-2
+    {nplb} drain node-1 --token-file {shown_path(stage.token_path)}{where}
     kubectl create service nodeport hello --tcp=80:8080
 
   Ctrl-C ends everything.

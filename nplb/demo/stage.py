@@ -1,6 +1,8 @@
 """The stage: a lab, nplb in front of it, and clients, in a directory of their own."""
 
 import asyncio
+import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -36,13 +38,13 @@ workers: {workers}
 shutdown: {{drain: 5s}}
 runtime_dir: {runtime}
 orphan_timeout: 60s
-admin: {{listen: "{admin}"}}
+admin: {{listen: "{admin}", token_file: {token}}}
 """
 
 
 class Stage:
-    """`directory` gets the kubeconfig, the configuration and nplb's log; `network` is where the
-    nodes are, `edge` the address that nplb listens on."""
+    """`directory` gets the kubeconfig, the configuration, nplb's log and the token for changes;
+    `network` is where the nodes are, `edge` the address that nplb listens on."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Stage:
             runtime=directory / "run",
             admin=admin,
         )
+        self.token_path = directory / "token"
         self.traffic = Traffic()
 
     def write_configuration(
@@ -80,6 +83,7 @@ class Stage:
             balance=balance,
             workers=workers,
             admin=self.balancer.admin,
+            token=self.token_path,
             runtime=self.balancer.runtime,
         )
         self.balancer.config_path.write_text(text + extra)
@@ -90,6 +94,7 @@ class Stage:
         try:
             for service in (*HTTP_SERVICES, "default/echo"):
                 await self.lab.service_ready(service)
+            _write_token(self.token_path)
             self.write_configuration()
             await self.balancer.start()
         except BaseException:
@@ -145,6 +150,13 @@ class Stage:
                     raise NplbError("nplb run has ended") from error
             await asyncio.sleep(POLL_SECONDS)
         raise NplbError(f"waited {seconds:g} s in vain for {what}")
+
+
+def _write_token(path: Path) -> None:
+    """A new token, for the owner's eyes alone."""
+    path.unlink(missing_ok=True)
+    with open(path, "x", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+        file.write(f"{secrets.token_hex(32)}\n")
 
 
 def remove(directory: Path) -> None:

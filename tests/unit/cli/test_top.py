@@ -125,7 +125,7 @@ def test_without_a_terminal_or_rich_it_says_so(monkeypatch: pytest.MonkeyPatch) 
     )
     result = CliRunner().invoke(main, ["top"])
     assert result.exit_code == 1
-    assert "pip install 'nplb[top]'" in result.stderr
+    assert "pip install '.[top]'" in result.stderr
 
 
 def test_a_whole_run_in_a_terminal() -> None:
