@@ -94,10 +94,11 @@ class LineHandler(logging.StreamHandler[IO[str]]):
         if window[1] <= BURST:
             super().emit(record)
 
-    def flush_held_back(self) -> None:
-        """Say now how many lines were held back; for the end of the process."""
+    def close(self) -> None:
+        """Say how many lines were held back: logging does so at the end of the process."""
         self._close_windows(float("inf"))
         self.flush()
+        super().close()
 
     def _close_windows(self, at: float) -> None:
         windows = self._windows

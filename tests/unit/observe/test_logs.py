@@ -85,7 +85,7 @@ def test_kinds_of_one_template_are_held_back_apart(text: Line) -> None:
         text.log.info("%s", "x", extra={"kind": "frontend_added"})
     text.log.info("%s", "y", extra={"kind": "backend_down"})
     assert text.lines[-1].endswith(": y")
-    text.handler.flush_held_back()
+    text.handler.close()
     assert "1 more lines like 'frontend_added: %s'" in text.lines[-1]
 
 
