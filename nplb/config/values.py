@@ -12,19 +12,6 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 DURATION_PATTERN: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?", re.ASCII)
-_MULTIPLES: Final = {
-    "": 1,
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
-
 # As the kernel takes it, but for what would look like something else.
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,14}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
@@ -54,25 +41,6 @@ def show_duration(seconds: float) -> str:
         count, left = divmod(left, size)
         text += f"{count}{unit}" if count else ""
     return text or "0s"
-
-
-def read_size(value: object) -> int:
-    """Bytes, of `65536`, `64KiB`, `1MB`, `1.5Gi`. k, M, G are powers of 1000, Ki, Mi, Gi of
-    1024, as in Kubernetes."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if not isinstance(value, str):
-        raise ValueError(f"must be a size such as 64KiB, not {kind_of(value)}")
-    found = _SIZE.fullmatch(value)
-    multiple = (
-        _MULTIPLES.get((found[2] or "").replace("K", "k").replace("ki", "Ki")) if found else 0
-    )
-    if found is None or not multiple:
-        raise ValueError(f"{shown(value)} is not a size, write it as 65536, 64KiB or 1MB")
-    size = float(found[1]) * multiple
-    if not size.is_integer():
-        raise ValueError(f"{shown(value)} is not a whole number of bytes")
-    return int(size)
 
 
 def read_ip(value: object, *, interfaces: bool = False) -> str:

@@ -44,7 +44,6 @@ class ServicePort:
     port: int
     target_port: int | str = 0
     node_port: int = 0
-    app_protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,6 @@ def _service_ports(reader: Reader, spec: Raw) -> tuple[ServicePort, ...]:
                 port=number,
                 target_port=_target_port(reader, port, at) or number,
                 node_port=reader.number(port, "nodePort", at, 0, MAX_PORT),
-                app_protocol=reader.text(port, "appProtocol", at),
             )
         )
     return tuple(ports)

@@ -20,7 +20,7 @@ merge, field ownership and the OpenAPI documents.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -148,10 +148,6 @@ class Schema:
 
     def __getitem__(self, name: str) -> Type:
         return self._structs[name]
-
-    def structs(self) -> Iterable[Type]:
-        """Every declared struct."""
-        return self._structs.values()
 
     def _named(self, name: str) -> Type:
         if name not in self._structs:

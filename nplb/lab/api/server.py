@@ -209,18 +209,11 @@ class ApiServer:
     ) -> JsonObject:
         """Replace an object, but for its status, and return it as stored. With a
         resourceVersion in it, only if that is still the object's. Raises ApiError."""
-        return self._update(resource, obj, namespace, "", manager)
-
-    def update_status(
-        self,
-        resource: str,
-        obj: JsonObject,
-        namespace: str | None = None,
-        *,
-        manager: str = MANAGER,
-    ) -> JsonObject:
-        """Replace an object's status and return the object as stored. Raises ApiError."""
-        return self._update(resource, obj, namespace, "status", manager)
+        name = obj.get("metadata", {}).get("name", "")
+        target = self._target(resource, _space(obj, namespace), name)
+        updated, _ = self.operations.update(target, _copy(obj), WriteOptions(manager=manager))
+        copied: JsonObject = _copy(updated)
+        return copied
 
     def patch(
         self,
@@ -254,16 +247,6 @@ class ApiServer:
         with finalizers stays until they are gone. Raises ApiError."""
         options = DeleteOptions(grace_seconds=grace_seconds)
         self.operations.deletion.delete(self._target(resource, namespace, name), options)
-
-    def _update(
-        self, resource: str, obj: JsonObject, namespace: str | None, subresource: str, manager: str
-    ) -> JsonObject:
-        name = obj.get("metadata", {}).get("name", "")
-        target = self._target(resource, _space(obj, namespace), name, subresource)
-        options = WriteOptions(manager=manager)
-        updated, _ = self.operations.update(target, _copy(obj), options)
-        copied: JsonObject = _copy(updated)
-        return copied
 
     def _target(
         self, resource: str, namespace: str | None, name: str = "", subresource: str = ""

@@ -7,7 +7,6 @@ from nplb.config.values import (
     read_duration,
     read_ip,
     read_service,
-    read_size,
     show_duration,
 )
 from nplb.model.keys import Address
@@ -59,30 +58,6 @@ def test_what_is_no_duration_says_how_to_write_one(value: object, message: str) 
 def test_durations_are_shown_as_they_are_read(text: str) -> None:
     assert read_duration(show_duration(read_duration(text))) == pytest.approx(read_duration(text))
     assert show_duration(90.0) == "1m30s"
-
-
-@pytest.mark.parametrize(
-    ("value", "size"),
-    [
-        (65536, 65536),
-        ("65536", 65536),
-        ("64KiB", 65536),
-        ("64Ki", 65536),
-        ("1MB", 1_000_000),
-        ("1M", 1_000_000),
-        ("1.5 GiB", 1_610_612_736),
-        ("1k", 1000),
-        ("10B", 10),
-    ],
-)
-def test_sizes(value: object, size: int) -> None:
-    assert read_size(value) == size
-
-
-@pytest.mark.parametrize("value", ["", "1XB", "-1", "0.5", "KiB", "1 K B", -1, True, 1.5, None, []])
-def test_what_is_no_size(value: object) -> None:
-    with pytest.raises(ValueError):
-        read_size(value)
 
 
 @pytest.mark.parametrize(
