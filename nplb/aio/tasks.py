@@ -2,13 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 5.0
+
+
+async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks and wait until all have ended. A cancellation can be lost in a library's hands:
+    who still runs after so long is told again."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
+        for task in left:
+            log.warning("task %s goes on though it was cancelled: once more", task.get_name())
 
 
 class TaskOwner:
@@ -51,11 +63,7 @@ class TaskOwner:
         """Cancel every task and wait until all have ended. Safe to call twice."""
         self._closing = True
         while self._tasks:
-            tasks = list(self._tasks)
-            for task in tasks:
-                task.cancel()
-            # A cancellation can be lost in a library's hands: who still runs is told again.
-            await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
+            await end(self._tasks)
         self._closing = False
 
     async def __aenter__(self) -> Self:

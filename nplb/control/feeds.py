@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from nplb.aio.tasks import TaskOwner
+from nplb.aio.tasks import TaskOwner, end
 from nplb.control.inputs import Inputs
 from nplb.model.settings import ClusterSettings, Settings
 from nplb.sources import Source
@@ -33,8 +33,7 @@ class Feeds:
         for name, (cluster, task) in list(self._running.items()):
             if wanted.get(name) == cluster:
                 continue
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
             del self._running[name]
             if name not in wanted:
                 self._inputs.forget(name)

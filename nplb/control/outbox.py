@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
-from nplb.aio.tasks import TaskOwner
+from nplb.aio.tasks import TaskOwner, end
 from nplb.model.applied import Applied
 from nplb.model.cluster import Snapshot
 from nplb.model.finding import Finding, FindingKind, Severity
@@ -120,9 +120,7 @@ class Outbox:
 
     async def _end(self, names: list[str]) -> None:
         ending = {name: self._running.pop(name) for name in names}
-        for _, task in ending.values():
-            task.cancel()
-        await asyncio.gather(*(task for _, task in ending.values()), return_exceptions=True)
+        await end(task for _, task in ending.values())
         await asyncio.gather(
             *(self._finish(cluster) for cluster, _ in ending.values()), return_exceptions=True
         )

@@ -121,6 +121,20 @@ async def test_nothing_is_planned_before_the_first_snapshot() -> None:
         assert [str(t.address) for t in bench.prober.targets] == ["192.0.2.1:30080"]
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_the_loop_ends_when_told_in_the_moment_of_a_change(turns: int) -> None:
+    bench = Bench()
+    async with TaskOwner("test") as tasks:
+        loop = tasks.spawn(bench.reconciler.run(), "reconciler")
+        await bench.reconciler.wait_pass(0.01)
+        bench.inputs.publish(snapshot(30080))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        loop.cancel()
+        await asyncio.wait([loop], timeout=10)
+        assert loop.cancelled()
+
+
 async def test_an_empty_first_snapshot_is_a_plan() -> None:
     async with running() as bench:
         bench.inputs.publish(snapshot())
