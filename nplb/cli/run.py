@@ -2,13 +2,20 @@
 
 import asyncio
 import logging
+import os
+import threading
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 
 from nplb.cli.options import find_config, late_config_option, set_option
+from nplb.model.errors import NplbError
 
 log = logging.getLogger(__name__)
+
+LATE_SECONDS = 2.0
 
 
 @click.command()
@@ -46,4 +53,34 @@ def command(flush: bool, config: Path | None, overrides: dict[str, str]) -> None
         return configuration.settings
 
     set_up_logging(load_configuration(place, overrides=overrides).settings.log)
-    raise SystemExit(asyncio.run(run_daemon(place, load)))
+    raise SystemExit(_run(run_daemon(place, load)))
+
+
+def _run(balancer: Coroutine[Any, Any, int]) -> int:
+    """Run it, and end soon after it has ended: Python waits for all threads, and one that reads a
+    file or asks for a name may stand still for as long as the file system or the name server does.
+    """
+    code = 1
+
+    def end() -> None:
+        log.warning("a thread stands still in a file or a name lookup: ended without it")
+        os._exit(code)
+
+    late = threading.Timer(LATE_SECONDS, end)
+    late.daemon = True
+
+    async def run() -> int:
+        nonlocal code
+        try:
+            code = await balancer
+        except NplbError as error:
+            code = error.exit_code
+            raise
+        finally:
+            late.start()
+        return code
+
+    try:
+        return asyncio.run(run())
+    finally:
+        late.cancel()

@@ -113,10 +113,11 @@ class Balancer:
     async def _take_go(self, line: Line, runtime: Any) -> socket.socket | None:
         """Wait until the control before stands still. Returns its admin server's socket."""
         if runtime is None:
-            await line.say("failed", why="it has no runtime directory")
+            with contextlib.suppress(LineBroken):
+                await line.say("failed", why="it has no runtime directory")
             raise NplbError("the upgrade has failed: there is no runtime directory")
-        await line.say("prepared")
         try:
+            await line.say("prepared")
             go = await line.hear("go")
         except LineBroken as error:
             raise NplbError(f"the upgrade has failed: {error}") from error

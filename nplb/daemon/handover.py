@@ -141,10 +141,8 @@ async def _once(event: asyncio.Event) -> LineBroken | None:
 async def _end(process: "subprocess.Popen[bytes]", error: Exception) -> str:
     """End a successor that has failed. Returns why it has."""
     why = str(error)
-    async with TaskOwner("upgrade") as tasks:
-        waiting = tasks.spawn(asyncio.to_thread(process.wait, 2.0), "wait")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.gather(waiting, return_exceptions=True)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        await asyncio.to_thread(process.wait, 2.0)
     code = process.poll()
     if code is None:
         process.kill()

@@ -329,3 +329,16 @@ async def test_an_api_that_does_everything_wrong_fails_no_client(edge: Edge, lab
         if line.startswith("nplb_source_snapshot_age_seconds{")
     ]
     assert ages == [0.0]
+
+
+async def test_a_file_that_can_not_be_read_to_its_end_does_not_keep_it_from_ending(
+    edge: Edge, tmp_path: Path
+) -> None:
+    kubeconfig = tmp_path / "of-a-file-system-that-hangs"
+    os.mkfifo(kubeconfig)
+    edge.configure(json.dumps([{"name": "hung", "kubernetes": {"kubeconfig": str(kubeconfig)}}]))
+    await edge.start()
+    await edge.until(lambda status: status["sources"], "the admin server")
+    edge.signal(signal.SIGTERM)
+    assert await edge.ended() == 0
+    assert "a thread stands still" in edge.log()

@@ -242,6 +242,7 @@ async def test_told_to_stop_in_the_middle_of_an_upgrade_it_stops(edge: Edge, lab
     while is_running(successor) or list(edge.runtime.glob("worker-*.sock")):
         assert asyncio.get_running_loop().time() < deadline, "something is left behind"
         await asyncio.sleep(0.05)
+    assert "Traceback" not in edge.log()
     with pytest.raises(ConnectionRefusedError):
         await ask(edge.ip, 30080)
 
