@@ -20,6 +20,7 @@ findings    what an operator should know of a ledger
 forecast    how fast numbers are taken, and when none will be left
 scratch     an allocator to try things on: it knows the set of a draw, not the number
 predict     what the API server would answer to Services that have not been sent
+answers     what is answered to a whole manifest
 outcome     how each port of a Service came by its number
 
 the edge

@@ -4,8 +4,19 @@ Law: importing this package, and listing or completing its commands, imports no 
 command's module imports what is heavy (asyncio servers, clients, pydantic) inside its
 functions. Commands raise NplbError, or return; `group` makes messages and exit codes of it.
 
-group      finds and loads commands; errors, exit codes
-options    options that several commands share
+A module that is not listed is the command of its name.
+
+group          finds and loads commands; errors, exit codes
+options        options that several commands share
+client         asks the running nplb; secure, over HTTPS
+services       the Service that somebody names
+output, table  documents as JSON and YAML; tables for eyes
+views          statuses and plans for eyes; explainviews, portviews, topviews, what else is shown
+portmap        a port range as a picture; portsource, where ledgers come from
+topstate       what `top` shows, and what keys do to it
+host           what this host lacks for a configuration
+bundle         what a support bundle holds
+manual         the manual pages
 """
 
 import click

@@ -5,10 +5,14 @@ Law: only this package knows pydantic and YAML, and that there is a file. What o
 loaded when a configuration is.
 
 yaml, nodes, scalars, syntax, dump     YAML 1.2 with the place of every value
-values, fields, document               what each key holds, as readers and as pydantic models
-sections, checks, build                plain values to sections, to errors, to Settings
+values, fields, keys                   what a key can hold, and how keys are declared
+document, connections, health, pools   every key, as pydantic models
+sections, checks, planes, build        plain values to sections, to errors, to Settings
+prefixfiles, cpus                      files that keys name, and what `auto` means
+annotations, annotationkeys            the same keys on Services
 load                                   file, environment and flags in, Settings out
 schema                                 the JSON schema of the file
+words, errors                          how mistakes are told
 """
 
 from collections.abc import Mapping

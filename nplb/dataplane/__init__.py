@@ -3,6 +3,10 @@
 Law: a plane compares the plan with what it really has, so the same plan applied twice
 changes nothing, and a whole plan after a failure repairs everything. Planes do not know
 each other, nor where plans come from.
+
+relay    worker processes, in user space
+kernel   rules in the kernel
+split    a plane of the two: each frontend where it wants to be, moved without a gap
 """
 
 from __future__ import annotations

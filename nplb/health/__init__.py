@@ -11,6 +11,7 @@ observation  a probe's end, or what live traffic met; passes or fails
 verdict      what the observations in a row amount to, by the table in `health.table`
 stream       the probes that the services of one node share
 
+agenda       what is to happen when; pure
 table        hysteresis as a table; pure
 sharing      whom a stream asks next, and when a node is down for all its services; pure
 causes       what an error number says, and of whom; pure

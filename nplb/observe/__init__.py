@@ -5,6 +5,7 @@ client's address is never a metric label, a credential never in a log line. Noth
 slow the balancer down for long: what grows with the cluster is bounded or summed up.
 
 logs         stdlib logging, as text or JSON lines, with repeated lines held back
+accesslog    the access log's lines, to a file or to standard output
 journal      the last decisions, for whoever asks or waits for more
 interfaces   which addresses the host's interfaces have
 hostports    who listens on the host, and which ports the kernel gives away

@@ -14,6 +14,7 @@ errors     every error answer as JSON
 health     /livez, /readyz, /healthz
 pages      making heavy answers in a thread, with compression
 api        /api/v1/...: what runs, as JSON
+explain    why each node of a Service is in or out
 details    one frontend, one node, one cluster's ports
 changes    drains by hand, and manifests to be checked
 portcheck  answers to a manifest as JSON

@@ -16,6 +16,7 @@ changes     the difference of two rulesets, as one transaction
 readback    what the kernel really holds
 nft         running nft
 netlink     messages to the kernel: the ruleset's generation, connection tracking
+flows       whose connections are to end now; pure
 conntrack   connections: counting and ending them
 sockets     who listens on the edge already
 host        rights and features that the edge must have

@@ -3,8 +3,8 @@
 Law: control owns every listening socket and all numbers of rows; a worker owns its
 connections. A worker gets whole frontends, changes nothing on its own, and needs nothing
 from control to go on serving: it outlives control, and keeps for the next one whatever that
-must have. Counters have one writer each: the worker whose memory they
-are in. The worker package imports nothing of the control side.
+must have. Counters have one writer each: the worker whose memory they are in. The worker package
+imports nothing of the control side.
 
 wire       what control and a worker say to each other
 counters   where each counter lives in shared memory

@@ -17,6 +17,7 @@ pacing       how long to wait for what
 election     which of several edges writes: the Lease
 statuses     the edge's addresses into the status of Services
 recorder     Events on Services, each said once
+rights       which rights to write are missing
 writer       the whole of writing: one session, one loop, one status
 source       the whole: feeds, book, status
 services     every Service, read once, for commands that ask about ports

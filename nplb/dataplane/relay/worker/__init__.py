@@ -18,6 +18,7 @@ drain       the connections of a backend that leaves
 accesslog   a line for each connection that ended
 rights      takes from the process what it does not need
 state       what all of them share
+rendezvous  where the next control finds this worker
 channel     what comes from control, and what goes there
 main        puts these together
 """
