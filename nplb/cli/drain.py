@@ -16,7 +16,12 @@ PATH = "/api/v1/drains"
 @click.command(short_help="Take a node out by hand.")
 @click.argument("node")
 @click.option("--why", default="", metavar="TEXT", help="The reason, for whoever asks later.")
-@click.option("--cluster", default="", metavar="NAME", help="Of which cluster, if not plain.")
+@click.option(
+    "--cluster",
+    default="",
+    metavar="NAME",
+    help="The node's cluster, if several have a node of that name.",
+)
 @token_option
 @admin_option
 @optional_config_option

@@ -9,7 +9,12 @@ from nplb.cli.options import admin_option, optional_config_option, token_option
 
 @click.command(short_help="Put a drained node back.")
 @click.argument("node")
-@click.option("--cluster", default="", metavar="NAME", help="Of which cluster, if not plain.")
+@click.option(
+    "--cluster",
+    default="",
+    metavar="NAME",
+    help="The node's cluster, if several have a node of that name.",
+)
 @token_option
 @admin_option
 @optional_config_option

@@ -70,6 +70,17 @@ def test_troubleshooting_knows_every_reason() -> None:
     assert sorted(reason for reason in wanted if f"`{reason}`" not in text) == []
 
 
+def test_every_finding_is_explained_where_findings_are() -> None:
+    pages = ("troubleshooting", "ports")
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in pages)
+    assert (
+        sorted(
+            kind for kind in FindingKind if f"| `{kind}`" not in text and f", `{kind}`" not in text
+        )
+        == []
+    )
+
+
 def test_keys_that_the_manual_names_are_there() -> None:
     keys = set(key_paths()) | {path.rpartition(".")[2] for path in key_paths()}
     sections = "|".join({path.partition(".")[0] for path in key_paths() if "[]" not in path})
