@@ -39,7 +39,7 @@ def main(debug: bool) -> None:
     """An external load balancer for Kubernetes NodePorts.
 
     Options may also be set in the environment: NPLB_CONFIG, NPLB_ADMIN, NPLB_TOKEN_FILE,
-    NPLB_OUTPUT, NPLB_DEBUG; and keys of the configuration, as in NPLB_HEALTH_INTERVAL=2s. A flag goes
-    before the environment, that before the configuration.
+    NPLB_OUTPUT, NPLB_DEBUG; and keys of the configuration, as in NPLB_HEALTH_INTERVAL=2s. A flag
+    goes before the environment, that before the configuration.
     """
     del debug  # read by the group
