@@ -15,6 +15,7 @@ MANAGER = "nplb-lab"
 
 Write = Callable[[str, JsonObject], object]
 Delete = Callable[[str, str], object]
+_Named = tuple[str, str]
 
 
 class EndpointsMirror:
@@ -24,22 +25,46 @@ class EndpointsMirror:
         self._store = store
         self._write = write
         self._delete = delete
+        # The slices of each Service by name, so that a slice costs no look at all others.
+        self._slices: dict[_Named, dict[str, JsonObject]] = {}
+        self._service_of: dict[_Named, str] = {}
 
     def start(self) -> Callable[[], None]:
         """Follow the slices. Returns the function that ends it."""
+        self._slices.clear()
+        self._service_of.clear()
+        for record in self._store.records("endpointslices"):
+            self._enter(record.object)
         return self._store.subscribe("endpointslices", self._on_slice)
 
-    def _on_slice(self, _type: str, slice_: JsonObject) -> None:
+    def _on_slice(self, type_: str, slice_: JsonObject) -> None:
+        metadata = slice_["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        before = self._service_of.pop((namespace, name), None)
+        if before is not None:
+            mine = self._slices[namespace, before]
+            del mine[name]
+            if not mine:
+                del self._slices[namespace, before]
+        service = self._enter(slice_) if type_ != "DELETED" else None
+        for affected in dict.fromkeys((before, service)):
+            if affected:
+                self._mirror(namespace, affected)
+
+    def _enter(self, slice_: JsonObject) -> str | None:
+        """Take in a slice. Returns its Service."""
+        metadata = slice_["metadata"]
         service = labels_of(slice_).get(SERVICE_LABEL)
         if service:
-            self._mirror(slice_["metadata"]["namespace"], service)
+            self._slices.setdefault((metadata["namespace"], service), {})[metadata["name"]] = slice_
+            self._service_of[metadata["namespace"], metadata["name"]] = service
+        return service
 
     def _mirror(self, namespace: str, service: str) -> None:
         slices = [
-            record.object
-            for record in self._store.records("endpointslices", namespace)
-            if labels_of(record.object).get(SERVICE_LABEL) == service
-            and record.object.get("addressType") == "IPv4"
+            slice_
+            for _, slice_ in sorted(self._slices.get((namespace, service), {}).items())
+            if slice_.get("addressType") == "IPv4"
         ]
         present = self._store.record("endpoints", service, namespace)
         if not slices:
