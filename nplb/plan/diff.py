@@ -20,12 +20,13 @@ def plan_decisions(previous: Plan, plan: Plan, now: float) -> tuple[Decision, ..
 
 
 def _decisions(previous: Plan, plan: Plan, now: float) -> Iterator[Decision]:
+    if plan is previous:
+        return
     before = {frontend.key: frontend for frontend in previous.frontends}
     after = {frontend.key: frontend for frontend in plan.frontends}
-    for key in sorted(before.keys() | after.keys()):
+    changed = {key for key, new in after.items() if before.get(key) is not new}
+    for key in sorted(changed | (before.keys() - after.keys())):
         old, new = before.get(key), after.get(key)
-        if old is new:
-            continue
         if new is None:
             yield _entry(key, now, DecisionKind.FRONTEND_REMOVED, text="no longer served")
             continue

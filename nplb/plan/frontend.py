@@ -1,6 +1,7 @@
 """One frontend: its backends, each with its state and the reason."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,8 +60,7 @@ def make_frontend(
     options = service_options(override.relay or settings.relay, service)
     endpoints = view.endpoints(service)
     local = service.external_traffic_policy is TrafficPolicy.LOCAL
-    prefer_pods = settings.prefer_pods if override.prefer_pods is None else override.prefer_pods
-    near_pods = endpoints.ready_nodes if prefer_pods and not local else frozenset()
+    near_pods = _near_pods(settings, candidate, view)
     # A connect proves nothing of a UDP port: who lets a node in there is the API, and what the
     # node's other services say of it.
     probed = health.enabled and candidate.port.protocol is Protocol.TCP
@@ -77,7 +77,7 @@ def make_frontend(
     left_out: list[LeftOut] = []
     met = 0
     all_rows = view.rows(service.ip_families)
-    rows = all_rows if local or near_pods else view.chosen(service, most_nodes)
+    rows = rows_for(settings, candidate, view, most_nodes)
     for node, ip, node_out, weight, tier, note in rows:
         name = node.name
         before = earlier.get(name)
@@ -191,6 +191,28 @@ def make_frontend(
     if previous == frontend:
         return previous, probes
     return frontend, probes
+
+
+def rows_for(
+    settings: Settings, candidate: Candidate, view: ClusterView, most_nodes: int
+) -> list[Row]:
+    """The nodes that a frontend has as its backends. Of the cluster's nodes nothing else counts
+    for it, unless it had others before, or one of these can't be a backend."""
+    service = candidate.service
+    if service.external_traffic_policy is TrafficPolicy.LOCAL or _near_pods(
+        settings, candidate, view
+    ):
+        return view.rows(service.ip_families)
+    return view.chosen(service, most_nodes)
+
+
+def _near_pods(settings: Settings, candidate: Candidate, view: ClusterView) -> AbstractSet[str]:
+    """The nodes with a ready pod, if those are preferred."""
+    service, own = candidate.service, candidate.override.prefer_pods
+    prefer = settings.prefer_pods if own is None else own
+    if not prefer or service.external_traffic_policy is TrafficPolicy.LOCAL:
+        return frozenset()
+    return view.endpoints(service).ready_nodes
 
 
 def _asks_check_port(service: Service, health: HealthSettings) -> bool:

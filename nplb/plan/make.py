@@ -17,7 +17,6 @@ from nplb.plan.frontend import Probed, make_frontend
 from nplb.plan.memo import Memo
 from nplb.plan.pools import gather_pools, make_pool
 from nplb.plan.ports import assign_ports
-from nplb.plan.probes import plan_probes
 from nplb.plan.quota import within_quota
 from nplb.plan.spread import nodes_limit
 from nplb.plan.view import ClusterView
@@ -86,7 +85,7 @@ def make_plan(
                 nodes_limit(settings.nodes_per_service, ports_here, len(view.nodes)),
             )
         evidence, most = known[cluster.name]
-        made = memo.frontend(candidate, view, evidence, most, earlier)
+        made = memo.frontend(candidate, view, most, earlier)
         if made is None:
             frontend, probes = make_frontend(
                 settings,
@@ -98,7 +97,7 @@ def make_plan(
                 evidence=evidence,
                 most_nodes=most,
             )
-            probes = memo.keep_frontend(candidate, view, evidence, most, frontend, probes)
+            probes = memo.keep_frontend(candidate, view, most, frontend, probes)
             made = frontend, probes
         probed.append(made[1])
         return made[0]
@@ -118,10 +117,7 @@ def make_plan(
         frontends.append(make_pool(settings, candidate, own, before.get(candidate.key)))
         pooled += [Pooled(frontend=frontend, pool=candidate.key) for frontend, _ in own]
 
-    targets, detection = memo.probes(probed, previous.probes) or plan_probes(
-        probed, settings.sharing, previous.probes
-    )
-    memo.keep_probes(probed, targets, detection)
+    targets, detection = memo.probes.plan(probed, settings.sharing, previous.probes)
     plan = Plan(
         generation=previous.generation,
         frontends=tuple(frontends),

@@ -6,6 +6,7 @@ configuration, everything is made anew. It belongs to one loop, which gives it t
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from nplb.model.cluster import Snapshot
@@ -14,47 +15,68 @@ from nplb.model.keys import Address, FrontendKey, ServiceKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import BackendReason
 from nplb.model.settings import ClusterSettings, Settings
-from nplb.model.verdict import Detection, ProbeTarget, Verdict
+from nplb.model.verdict import Verdict
 from nplb.plan.candidates import Candidate, OfService
-from nplb.plan.frontend import KUBE_PROXY_PORT, Probed
+from nplb.plan.frontend import KUBE_PROXY_PORT, Probed, rows_for
 from nplb.plan.ports import Ports
-from nplb.plan.view import ClusterView
-from nplb.policy.evidence import NodeEvidence, judge_nodes
+from nplb.plan.probes import ProbePlan
+from nplb.plan.view import ClusterView, Row
+from nplb.policy.evidence import NOTHING_KNOWN, NodeEvidence, judge_nodes
+
+_STRETCH = 256
 
 
 class _Made(NamedTuple):
-    """A frontend with all that it was made of. `restless`: time alone may change it."""
+    """A frontend with all that it was made of, but verdicts and what they say of nodes: it used
+    those of its own ports and of the nodes at `ips`. `rows` are its nodes out of `all_rows`.
+    `restless`: time alone, or another node, may change it."""
 
     candidate: Candidate
-    rows: object
+    all_rows: list[Row]
+    rows: list[Row]
     endpoints: object
-    evidence: NodeEvidence
     most_nodes: int
     frontend: Frontend
     probes: Probed
+    ips: frozenset[str]
     restless: bool
 
 
+class _Judged(NamedTuple):
+    """What these verdicts say of the nodes of one cluster, with these ports empty."""
+
+    verdicts: Mapping[Address, Verdict]
+    empty_ports: frozenset[int]
+    evidence: NodeEvidence
+
+
 class Memo:
-    """One loop's memory. `begin` and `end` enclose a pass."""
+    """One loop's memory. `begin` and `end` enclose a pass.
+
+    Invariant: between two passes `_frontends` has what the pass before made, or found to hold;
+    so what has changed since that pass is all that may make one of them stale. After a pass
+    that did not come to its end, or for another plan than that pass's, there are none.
+    """
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
         self._drains: Sequence[ManualDrain] = ()
         self._verdicts: Mapping[Address, Verdict] = {}
+        self._verdicts_before: Mapping[Address, Verdict] = {}
         self._plan: Plan | None = None
-        self._changed: frozenset[int] = frozenset()
-        self._same_verdicts = False
+        self._changed: AbstractSet[Address] = frozenset()
+        self._ports_changed: AbstractSet[int] = frozenset()
         self._forget()
 
     def _forget(self) -> None:
         self._services: dict[str, dict[ServiceKey, OfService]] = {}
         self._views: dict[str, tuple[Snapshot, ClusterView]] = {}
-        self._evidence: dict[str, tuple[frozenset[int], NodeEvidence]] = {}
+        self._evidence: dict[str, _Judged] = {}
         self._frontends: dict[FrontendKey, _Made] = {}
         self._made: dict[FrontendKey, _Made] = {}
         self._ports: tuple[Sequence[Candidate], Ports] | None = None
-        self._probes: tuple[Sequence[Probed], tuple[ProbeTarget, ...], Detection] | None = None
+        self._nodes_changed: dict[str, AbstractSet[str]] = {}
+        self.probes = ProbePlan()
 
     def begin(
         self,
@@ -68,11 +90,10 @@ class Memo:
             self._forget()
         if previous is not self._plan:
             self._frontends = {}
-        changed = _changed_ports(self._verdicts, verdicts)
-        if changed is None or KUBE_PROXY_PORT in changed:
-            self._frontends = {}
-        self._changed = changed or frozenset()
-        self._same_verdicts = verdicts is self._verdicts
+        self._plan = None
+        self._verdicts_before = self._verdicts
+        self._changed = _changed_addresses(self._verdicts, verdicts)
+        self._ports_changed = {port for _, port in self._changed}
         self._settings, self._drains, self._verdicts = settings, drains, verdicts
         self._made = {}
 
@@ -119,23 +140,28 @@ class Memo:
     ) -> NodeEvidence:
         """What the verdicts say of nodes; the same object as long as it is the same."""
         before = self._evidence.get(cluster)
-        if before is not None and self._same_verdicts and before[0] == empty_ports:
-            return before[1]
-        found = judge_nodes(verdicts.values(), empty_ports)
-        if before is not None and before[1] == found:
-            found = before[1]
-        self._evidence[cluster] = empty_ports, found
+        known = before.evidence if before is not None else NOTHING_KNOWN
+        ips = {ip for ip, _ in self._changed}
+        if (
+            before is None
+            or before.empty_ports != empty_ports
+            or before.verdicts is not self._verdicts_before
+        ):
+            found = judge_nodes(verdicts.values(), empty_ports)
+        elif ips:
+            of_these = (verdict for verdict in verdicts.values() if verdict.address[0] in ips)
+            found = known.but(judge_nodes(of_these, empty_ports), ips)
+        else:
+            found = known
+        self._evidence[cluster] = _Judged(verdicts, empty_ports, found)
+        asked = {ip for ip, port in self._changed if port == KUBE_PROXY_PORT}
+        self._nodes_changed[cluster] = asked | found.differs(known)
         return found
 
     # -- frontends ----------------------------------------------------------------------------
 
     def frontend(
-        self,
-        candidate: Candidate,
-        view: ClusterView,
-        evidence: NodeEvidence,
-        most_nodes: int,
-        earlier: Frontend | None,
+        self, candidate: Candidate, view: ClusterView, most_nodes: int, earlier: Frontend | None
     ) -> tuple[Frontend, Probed] | None:
         """The frontend that these make, if it was made of the same and nothing else counts."""
         made = self._frontends.get(candidate.key)
@@ -143,23 +169,29 @@ class Memo:
             made is None
             or made.restless
             or made.frontend is not earlier
-            or made.evidence is not evidence
-            or made.most_nodes != most_nodes
-            or made.rows is not view.rows(candidate.service.ip_families)
             or made.endpoints is not view.endpoints(candidate.service)
-            or candidate.port.node_port in self._changed
-            or candidate.service.health_check_node_port in self._changed
+            or candidate.port.node_port in self._ports_changed
+            or candidate.service.health_check_node_port in self._ports_changed
             or made.candidate != candidate
+            or not made.ips.isdisjoint(self._nodes_changed[candidate.cluster.name])
         ):
             return None
+        all_rows = view.rows(candidate.service.ip_families)
+        if made.all_rows is not all_rows or made.most_nodes != most_nodes:
+            if made.rows != self._rows(candidate, view, most_nodes):
+                return None
+            made = made._replace(all_rows=all_rows, most_nodes=most_nodes)
         self._made[candidate.key] = made
         return made.frontend, made.probes
+
+    def _rows(self, candidate: Candidate, view: ClusterView, most_nodes: int) -> list[Row]:
+        assert self._settings is not None
+        return rows_for(self._settings, candidate, view, most_nodes)
 
     def keep_frontend(
         self,
         candidate: Candidate,
         view: ClusterView,
-        evidence: NodeEvidence,
         most_nodes: int,
         frontend: Frontend,
         probes: Probed,
@@ -175,49 +207,33 @@ class Memo:
         self._made[candidate.key] = _Made(
             candidate,
             view.rows(candidate.service.ip_families),
+            self._rows(candidate, view, most_nodes),
             view.endpoints(candidate.service),
-            evidence,
             most_nodes,
             frontend,
             probes,
+            frozenset([backend.key.address[0] for backend in frontend.backends]),
             restless,
         )
         return probes
 
-    # -- probes -------------------------------------------------------------------------------
 
-    def probes(
-        self, probed: Sequence[Probed], previous: tuple[ProbeTarget, ...]
-    ) -> tuple[tuple[ProbeTarget, ...], Detection] | None:
-        """The targets of these, if they are those of before."""
-        if self._probes is None or self._probes[1] is not previous:
-            return None
-        before = self._probes[0]
-        if len(before) != len(probed) or not all(map(_is, before, probed)):
-            return None
-        return self._probes[1], self._probes[2]
-
-    def keep_probes(
-        self, probed: Sequence[Probed], targets: tuple[ProbeTarget, ...], detection: Detection
-    ) -> None:
-        """For these, these are the targets."""
-        self._probes = list(probed), targets, detection
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
-
-
-def _changed_ports(
+def _changed_addresses(
     before: Mapping[Address, Verdict], after: Mapping[Address, Verdict]
-) -> frozenset[int] | None:
-    """The ports of addresses whose verdict is another one; None if some are gone."""
+) -> AbstractSet[Address]:
+    """The addresses whose verdict is another one, new or gone. Verdicts keep their order, so
+    whole stretches of them are the same objects in both."""
     if after is before:
         return frozenset()
-    get = before.get
-    changed = frozenset(
-        address.port for address, verdict in after.items() if get(address) is not verdict
-    )
-    # Each that is new is in `changed`; so the counts tell whether any has gone.
-    new = sum(1 for address in after if address not in before)
-    return None if len(after) - new != len(before) else changed
+    old, new = list(before.values()), list(after.values())
+    rest_old: list[Verdict] = []
+    rest_new: list[Verdict] = []
+    for begin in range(0, max(len(old), len(new)), _STRETCH):
+        one, other = old[begin : begin + _STRETCH], new[begin : begin + _STRETCH]
+        if one != other:
+            rest_old += one
+            rest_new += other
+    known, present = set(map(id, rest_old)), set(map(id, rest_new))
+    return {verdict.address for verdict in rest_new if id(verdict) not in known} | {
+        verdict.address for verdict in rest_old if id(verdict) not in present
+    }

@@ -16,44 +16,185 @@ The bound goes before the budget: where one probe a node and interval is more th
 is passed, and `Detection.over_budget` says so.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import inf
-from operator import itemgetter
+from itertools import chain
+from operator import attrgetter
 
-from nplb.model.health import TCP_CHECK, Check, ProbeKind, ProbeSharing, SharingSettings
+from nplb.model.health import TCP_CHECK, Check, HealthSettings, ProbeKind, SharingSettings
 from nplb.model.keys import Address
 from nplb.model.relay import SendProxy
 from nplb.model.verdict import Detection, ProbeRole, ProbeTarget
 from nplb.plan.frontend import Probed
+from nplb.plan.load import ProbeLoad
 
 HEALTH_CHECK = Check(kind=ProbeKind.HTTP, path="/healthz", status=((200, 200),))
 """What kube-proxy answers, on its own port and on health check node ports."""
 
-_IP = itemgetter(0)
+_ADDRESS = attrgetter("address")
+_NO_TURNS: Mapping[str, float] = {}
+
+
+class ProbePlan:
+    """Plans targets again and again, at the cost of what changed.
+
+    Invariant: `_targets` are those of exactly the frontends in `_known` (by identity), and
+    `_load` and `_wanters` count the same ones. An address that several frontends want goes to one
+    of them by their order, so where such a one is touched, as where anything else is unusual, all
+    is planned anew.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._targets: tuple[ProbeTarget, ...] | None = None
+        self._known: dict[int, Probed] = {}
+        self._load = ProbeLoad()
+        self._wanters: Counter[Address] = Counter()
+        self._proxies: dict[Address, HealthSettings] = {}
+        self._turns = _NO_TURNS
+
+    def plan(
+        self,
+        frontends: Sequence[Probed],
+        sharing: SharingSettings,
+        previous: tuple[ProbeTarget, ...],
+    ) -> tuple[tuple[ProbeTarget, ...], Detection]:
+        """All targets, sorted by address, and what they are good for. Those of before are used
+        again where they hold."""
+        now = {id(probed): probed for probed in frontends}
+        gone = [probed for which, probed in self._known.items() if which not in now]
+        new = [probed for which, probed in now.items() if which not in self._known]
+        proxies = _proxies(frontends)
+        known = self._targets
+        self._targets = None  # until everything below has been brought up to date
+        if (
+            known is not previous
+            or len(now) != len(frontends)
+            or proxies != self._proxies
+            or not self._exchange(gone, new)
+        ):
+            self._forget()
+            self._exchange((), frontends)
+            detection, turns = self._load.share(sharing, proxies)
+            targets = _all_targets(frontends, turns, previous)
+        else:
+            detection, turns = self._load.share(sharing, proxies)
+            targets = _changed_targets(previous, gone, new, self._turns, turns)
+        self._known, self._proxies, self._turns = now, proxies, turns
+        self._targets = targets
+        return targets, detection
+
+    def _exchange(self, gone: Iterable[Probed], new: Iterable[Probed]) -> bool:
+        """Count those that went and came. Returns whether each of their addresses was and is
+        wanted by no other frontend."""
+        wanters, alone = self._wanters, True
+        for probed in gone:
+            self._load.remove(probed)
+            for address in chain(probed.node_ports, probed.health_checks):
+                left = wanters[address] - 1
+                alone = alone and not left and address not in self._proxies
+                if left:
+                    wanters[address] = left
+                else:
+                    del wanters[address]
+        for probed in new:
+            self._load.add(probed)
+            for address in chain(probed.node_ports, probed.health_checks):
+                wanters[address] += 1
+                alone = alone and wanters[address] == 1 and address not in self._proxies
+        return alone
 
 
 def plan_probes(
     frontends: Sequence[Probed], sharing: SharingSettings, previous: tuple[ProbeTarget, ...]
 ) -> tuple[tuple[ProbeTarget, ...], Detection]:
-    """All targets, sorted by address, and what they are good for. Those of before are used
-    again where they hold."""
+    """`ProbePlan.plan`, once."""
+    return ProbePlan().plan(frontends, sharing, previous)
+
+
+def _proxies(frontends: Sequence[Probed]) -> dict[Address, HealthSettings]:
+    """The kube-proxies to ask, each as the first frontend that wants it has it."""
+    proxies: dict[Address, HealthSettings] = {}
+    for probed in frontends:
+        for address in probed.kube_proxies:
+            proxies.setdefault(address, probed.health)
+    return proxies
+
+
+def _all_targets(
+    frontends: Sequence[Probed], turns: Mapping[str, float], previous: tuple[ProbeTarget, ...]
+) -> tuple[ProbeTarget, ...]:
     wanted: dict[Address, ProbeTarget] = {}
     for probed in frontends:
         _add(wanted, probed)
-    detection, turns = _share(frontends, sharing)
     if len(previous) == len(wanted) and _all_hold(previous, wanted, turns):
-        return previous, detection
+        return previous
     known = {target.address: target for target in previous}
     targets = []
     for address in sorted(wanted):
         want, before = wanted[address], known.get(address)
-        turn = turns.get(address.ip, 0.0) if want.role is ProbeRole.NODE_PORT else 0.0
+        turn = _turn(want, address, turns)
         if before is None or not _same(before, want, turn):
             before = replace(want, address=address, turn_seconds=turn)
         targets.append(before)
-    return tuple(targets), detection
+    return tuple(targets)
+
+
+def _changed_targets(
+    previous: tuple[ProbeTarget, ...],
+    gone: Iterable[Probed],
+    new: Iterable[Probed],
+    turns_before: Mapping[str, float],
+    turns: Mapping[str, float],
+) -> tuple[ProbeTarget, ...]:
+    """The targets of before, with the addresses of some frontends in place of those of others.
+    What lies between two changes is copied as a whole."""
+    wanted: dict[Address, ProbeTarget] = {}
+    for probed in new:
+        _add(wanted, probed)
+    touched: dict[Address, ProbeTarget | None] = {}
+    for ip in turns_before.keys() | turns.keys():
+        if turns_before.get(ip) != turns.get(ip):
+            touched.update((target.address, target) for target in _of_ip(previous, ip))
+    for probed in gone:
+        touched.update(dict.fromkeys(chain(probed.node_ports, probed.health_checks)))
+    touched.update(wanted)
+    pieces: list[tuple[ProbeTarget, ...]] = []
+    begin = place = 0
+    for address in sorted(touched):
+        want = touched[address]
+        place = bisect_left(previous, address, place, key=_ADDRESS)
+        before = previous[place] if place < len(previous) else None
+        if before is not None and before.address != address:
+            before = None
+        if want is not None:
+            turn = _turn(want, address, turns)
+            if before is not None and _same(before, want, turn):
+                continue
+            want = replace(want, address=address, turn_seconds=turn)
+        elif before is None:
+            continue
+        pieces.append(previous[begin:place])
+        if want is not None:
+            pieces.append((want,))
+        begin = place + (before is not None)
+    if not pieces:
+        return previous
+    pieces.append(previous[begin:])
+    return tuple(chain.from_iterable(pieces))
+
+
+def _of_ip(targets: tuple[ProbeTarget, ...], ip: str) -> tuple[ProbeTarget, ...]:
+    first = bisect_left(targets, Address(ip, 0), key=_ADDRESS)
+    return targets[first : bisect_left(targets, Address(ip, 1 << 16), first, key=_ADDRESS)]
+
+
+def _turn(want: ProbeTarget, address: Address, turns: Mapping[str, float]) -> float:
+    return turns.get(address.ip, 0.0) if want.role is ProbeRole.NODE_PORT else 0.0
 
 
 def _all_hold(
@@ -104,66 +245,3 @@ def _same(before: ProbeTarget, want: ProbeTarget, turn: float) -> bool:
         and (before.health is want.health or before.health == want.health)
         and (before.check is want.check or before.check == want.check)
     )
-
-
-def _share(
-    frontends: Sequence[Probed], sharing: SharingSettings
-) -> tuple[Detection, Mapping[str, float]]:
-    """How soon faults are found, and for each node's IP address how often one of its services
-    is probed; empty where each is probed on its own."""
-    alone = fixed = bound = node_bound = 0.0
-    proxies: dict[Address, float] = {}
-    for probed in frontends:
-        health = probed.health
-        every = health.interval_seconds
-        alone += len(probed.node_ports) / every
-        fixed += len(probed.health_checks) / every
-        for address in probed.kube_proxies:
-            proxies.setdefault(address, every)
-        if probed.node_ports:
-            bound = max(bound, health.bound_seconds)
-            # One failed turn does not speak for a node, however low `fall` is: it takes two.
-            node_bound = max(node_bound, health.bound_seconds * (2 if health.fall == 1 else 1))
-    fixed += sum(1.0 / every for every in proxies.values())
-    shared = sharing.mode is ProbeSharing.NODE or (
-        sharing.mode is ProbeSharing.AUTO and alone + fixed > sharing.budget
-    )
-    if not shared or not bound:
-        rate = round(alone + fixed, 3)
-        return Detection(
-            rate=rate, budget=sharing.budget, node_seconds=bound, service_seconds=bound
-        ), {}
-    counts: Counter[str] = Counter()
-    intervals: dict[str, float] = {}
-    for probed in frontends:
-        ips = list(map(_IP, probed.node_ports))
-        counts.update(ips)
-        every = probed.health.interval_seconds
-        for ip in ips:
-            if every < intervals.get(ip, inf):
-                intervals[ip] = every
-    once = sum(1.0 / every for every in intervals.values())
-    more = _power_of_two((sharing.budget - fixed) / once)
-    turns: dict[str, float] = {}
-    rate, slowest = fixed, 0.0
-    for ip, every in intervals.items():
-        each = min(more, _power_of_two(counts[ip]))  # as often as on their own is enough
-        turns[ip] = every / each
-        rate += each / every
-        slowest = max(slowest, counts[ip] * every / each)
-    return Detection(
-        shared=True,
-        rate=round(rate, 3),
-        budget=sharing.budget,
-        node_seconds=node_bound,
-        service_seconds=slowest + bound,
-    ), turns
-
-
-def _power_of_two(number: float) -> int:
-    """The largest power of two that is not above the number, 1 at least: so that the plan stays
-    the same while services come and go."""
-    power = 1
-    while power * 2 <= number:
-        power *= 2
-    return power

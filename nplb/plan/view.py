@@ -54,6 +54,7 @@ class ClusterView:
     _rows: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
     _endpoints: dict[tuple[str, str], EndpointCounts] = field(default_factory=dict)
     _rings: dict[tuple[str, ...], tuple[Ring, list[int], list[int]]] = field(default_factory=dict)
+    _rows_before: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -90,6 +91,7 @@ class ClusterView:
             slices=slices,
             ready_counts=not_ready <= blast_radius.limit(len(usable)),
             _endpoints=endpoints,
+            _rows_before=before[1]._rows if before is not None else {},
         )
 
     def endpoints(self, service: Service) -> EndpointCounts:
@@ -119,11 +121,13 @@ class ClusterView:
         return [rows[index] for index in sorted([*mine, *others])]
 
     def rows(self, families: tuple[str, ...]) -> list[Row]:
-        """Every node with its address for Services of these families, and why it is out."""
+        """Every node with its address for Services of these families, and why it is out. A row
+        that is as in the view before is the same object."""
         rows = self._rows.get(families)
         if rows is None:
             types = self.cluster.node_address
-            rows = [
+            known = {row.node.name: row for row in self._rows_before.get(families, ())}
+            made = (
                 Row(
                     node,
                     node_ip(node, types, families, self.cluster.node_networks),
@@ -135,6 +139,11 @@ class ClusterView:
                 )
                 for node, out in self.nodes
                 for lowered in (self.ready_counts and counts_as_not_ready(node),)
+            )
+            rows = [
+                before if before == row else row
+                for row in made
+                for before in (known.get(row.node.name, row),)
             ]
             self._rows[families] = rows
         return rows

@@ -31,6 +31,26 @@ class NodeEvidence:
     silent: AbstractSet[str] = field(default_factory=frozenset)
     refusing: AbstractSet[str] = field(default_factory=frozenset)
 
+    def but(self, found: "NodeEvidence", ips: AbstractSet[str]) -> "NodeEvidence":
+        """This, with what `found` says of these IP addresses; the same object if that is the
+        same."""
+        changed = NodeEvidence(
+            answering=(self.answering - ips) | found.answering,
+            silent=(self.silent - ips) | found.silent,
+            refusing=(self.refusing - ips) | found.refusing,
+        )
+        return self if changed == self else changed
+
+    def differs(self, other: "NodeEvidence") -> AbstractSet[str]:
+        """The IP addresses of which they say different things."""
+        if other is self:
+            return frozenset()
+        return (
+            (self.answering ^ other.answering)
+            | (self.silent ^ other.silent)
+            | (self.refusing ^ other.refusing)
+        )
+
 
 NOTHING_KNOWN = NodeEvidence()
 

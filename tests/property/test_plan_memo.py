@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from nplb.model.annotations import Wish, Wishes
 from nplb.model.cluster import Node, Service, Snapshot, TrafficPolicy
 from nplb.model.drain import ManualDrain
-from nplb.model.health import BlastRadius, HealthSettings, KubeProxyUse
+from nplb.model.health import (
+    BlastRadius,
+    HealthSettings,
+    KubeProxyUse,
+    ProbeSharing,
+    SharingSettings,
+)
 from nplb.model.keys import Address, FrontendKey, ServiceKey
 from nplb.model.plan import Plan
 from nplb.model.reasons import Balance, Cause
@@ -43,6 +49,20 @@ VARIANTS = (
     BASE,
     replace(BASE, health=HealthSettings(fail_open=True, kube_proxy=KubeProxyUse.REQUIRE)),
     replace(BASE, nodes_per_service=2),
+    replace(
+        BASE,
+        health=HealthSettings(kube_proxy=KubeProxyUse.PREFER),
+        frontends=(FrontendSettings(service="default/b", health=HealthSettings(fall=1)),),
+        sharing=SharingSettings(mode=ProbeSharing.NODE, budget=3.0),
+    ),
+    replace(
+        BASE,
+        nodes_per_service=2,
+        frontends=(
+            FrontendSettings(service="default/c", health=HealthSettings(interval_seconds=1.0)),
+        ),
+        sharing=SharingSettings(mode=ProbeSharing.AUTO, budget=1.5),
+    ),
     replace(BASE, prefer_pods=True, frontends=(FrontendSettings(service="default/a", port="80"),)),
 )
 
@@ -143,6 +163,18 @@ def put_verdicts(world: World, draw: Callable[[int], int]) -> None:
     world.verdicts = verdicts
 
 
+def silence(world: World, draw: Callable[[int], int]) -> None:
+    """A node answers nowhere any more, or everywhere again."""
+    ip, healthy = f"192.0.2.{1 + draw(NODES)}", draw(2) == 0
+    cause = Cause.CONNECTED if healthy else Cause.TIMEOUT
+    world.verdicts = {
+        address: Verdict(address=address, healthy=healthy, cause=cause)
+        if address.ip == ip
+        else verdict
+        for address, verdict in world.verdicts.items()
+    }
+
+
 def put_drain(world: World, draw: Callable[[int], int]) -> None:
     drain = ManualDrain(cluster="prod", node=f"node-{1 + draw(NODES)}")
     world.drains = () if world.drains else (drain,)
@@ -169,7 +201,7 @@ def wait(world: World, draw: Callable[[int], int]) -> None:
 
 STEPS = (
     put_service, put_service, drop_service, put_node, put_node, drop_node, put_pods,
-    put_verdicts, put_verdicts, put_drain, put_wish, configure, wait,
+    put_verdicts, put_verdicts, silence, put_drain, put_wish, configure, wait,
 )  # fmt: skip
 
 
@@ -183,6 +215,8 @@ def test_with_or_without_a_memo(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 25))):
         data.draw(st.sampled_from(STEPS))(world, draw)
         world.now += 1.0
+        if draw(10) == 0:  # a pass that does not come to its end
+            memo.begin(world.settings, world.drains, {}, plan)
         with_memo, without = (
             make_plan(
                 world.settings,
