@@ -82,6 +82,21 @@ class CommandGroup(click.Group):
         commands = [CompletionItem(name, help=COMMANDS[name]) for name in names]
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the arguments, which shows the help and the version, too."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            _fail(_said(error), 1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what it raises becomes one line on standard error."""
         if os.environ.get("NO_COLOR"):

@@ -44,7 +44,7 @@ def command(ctx: click.Context, /, every: bool, output: str, **options: Any) -> 
     from nplb.cli.table import plain
 
     glyphs = glyphs_for(getattr(sys.stdout, "encoding", None))
-    every = every or not sys.stdout.isatty()
+    every = every or sys.stdout is None or not sys.stdout.isatty()
     parts = [ledger_text(page, one, glyphs, every=every) for one in page["ledgers"]]
     parts.append(edge_text(page))
     parts += [f"note: {plain(note)}" for note in page.get("notes", ())]

@@ -108,6 +108,10 @@ def read_page(asked: Asked) -> dict[str, Any]:
         url = find_admin(asked.admin, asked.config)
         try:
             page = get_json(url, "/api/v1/ports")
+            if not isinstance(page, dict) or "ledgers" not in page:
+                raise HostError(
+                    f"{url} answers, but not as nplb does: is it another program's port?"
+                )
         except HostError as error:
             raise HostError(
                 f"{error}; or read a cluster itself: --kubeconfig PATH, or --manifests PATH"

@@ -58,7 +58,7 @@ def command(interval: float, admin: str | None, config: Path | None) -> None:
             "`nplb top` draws with rich, which is not installed: install nplb with its extra "
             "`top`, as in pip install '.[top]'. `nplb status` shows the same once, without it"
         )
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(one is not None and one.isatty() for one in (sys.stdin, sys.stdout)):
         raise click.UsageError("`nplb top` needs a terminal; `nplb status` is for pipes")
     from nplb.cli.client import find_admin
 

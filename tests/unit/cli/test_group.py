@@ -50,6 +50,30 @@ def test_help_lists_the_commands_that_are_there_and_imports_none_of_them() -> No
     assert "undrain" not in done.stdout or _is_there("undrain")
 
 
+def test_a_full_disk_is_said_in_one_line() -> None:
+    for option in ("--help", "--version"):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "nplb", option],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (1, "nplb: No space left on device\n")
+
+
+def test_the_output_may_be_closed(tmp_path: Path) -> None:
+    manifest = tmp_path / "web.yaml"
+    manifest.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: web}\n")
+    command = f"exec {sys.executable} -m nplb ports --manifests {manifest} >&-"
+    done = subprocess.run(
+        ["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr
+
+
 def _is_there(name: str) -> bool:
     return name in main.list_commands(click.Context(main))
 

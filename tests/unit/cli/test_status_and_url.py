@@ -204,6 +204,15 @@ def test_answers_of_something_else(answer: bytes, message: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("answer", [b"{}", b"[]"])
+@pytest.mark.parametrize("command", [["ports"], ["explain", "default/web"], ["drain", "node-1"]])
+def test_no_command_takes_another_programs_answer(command: list[str], answer: bytes) -> None:
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + answer) as url:
+        result = nplb(*command, "--admin", url)
+    assert result.exit_code == 1
+    assert f"nplb: {url} answers, but not as nplb does" in result.stderr
+
+
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
