@@ -14,7 +14,7 @@ healthcheck     what kube-proxy says of itself and of local pods
 kubelet         runs pods: pods, apps, httpd
 workloads, endpointslices, lifecycle    the controllers
 view            Services and slices, decoded once for all nodes
-faults          what is broken now; targets, control (HTTP), client (for commands)
+faults          what is broken now; catalogue, what can be; targets, control (HTTP), client
 rehearsal       what an API server would answer to Services, without sending them; portcheck,
                 portread, portfiles: for a cluster, and for files
 flow, wire, silence     one forwarded connection, one socket, and how a socket is made deaf

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from nplb.lab.faults import CATALOGUE, Fault, Faults, UnknownTargetError
+from nplb.lab.catalogue import CATALOGUE, Fault
+from nplb.lab.faults import Faults, UnknownTargetError
 from nplb.lab.node import Machine
 from nplb.model.errors import NplbError
 

@@ -8,7 +8,7 @@ import pytest
 
 from nplb.config import load_settings
 from nplb.config.sections import key_paths
-from nplb.lab.faults import CATALOGUE
+from nplb.lab.catalogue import CATALOGUE
 from nplb.model.finding import FindingKind
 from nplb.model.reasons import BackendReason, EndReason, SkipReason
 from nplb.model.status import Status
