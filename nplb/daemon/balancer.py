@@ -184,7 +184,7 @@ class Balancer:
             )
         parts.identity = inherited.identity or parts.identity
         parts.relay.restore_restarts(inherited.restarts)
-        parts.relay.access_rest = inherited.access_rest if parts.successor else b""
+        parts.relay.access.rest = inherited.access_rest if parts.successor else b""
 
     def _turn(self) -> None:
         """Begin to probe, to plan, and to write down what is handed on."""

@@ -170,7 +170,7 @@ class StateWriter:
             yield "probed_once", source.keeper.probed_once
             yield "identity", source.identity
             yield "restarts", list(source.relay.restarts)
-            yield "access_rest", source.relay.access_rest.decode(errors="replace")
+            yield "access_rest", source.relay.access.rest.decode(errors="replace")
 
 
 def read_inheritance(read: Callable[[str], bytes | None]) -> Inheritance | None:

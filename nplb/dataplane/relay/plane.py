@@ -10,18 +10,19 @@ is the `successor` of a plane that still lives (an upgrade).
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from nplb.dataplane.relay.accesspipe import AccessPipe
 from nplb.dataplane.relay.accounts import Accounts
+from nplb.dataplane.relay.acknowledged import commit, send_commit
+from nplb.dataplane.relay.admitted import forget_admitted, send_admitted
 from nplb.dataplane.relay.pool import Uses, WorkerPool
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.runtime import RuntimeDirectory
-from nplb.dataplane.relay.safe import ACCESS_READ, CARRIED, COUNTERS, ROWS, Safe
+from nplb.dataplane.relay.safe import CARRIED, COUNTERS, ROWS, Safe
 from nplb.dataplane.relay.seats import Seats, Wanted
 from nplb.dataplane.relay.spec import (
     Change,
@@ -38,14 +39,10 @@ from nplb.model.keys import Address, FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import Cause, EndReason
 from nplb.model.relay import NoBackend
-from nplb.policy.prefixes import admitted_sources
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-ACKNOWLEDGE_SECONDS = 15.0
-# A worker that stands still this long is not waited for when a plan is applied.
-STUCK_SECONDS = 2.0
 # After so many frontends, other tasks get their turn.
 BATCH = 50
 
@@ -81,8 +78,8 @@ class RelayPlane:
     found by the next plane, and where those of the one before are; without it they end with this
     plane. `orphan_seconds` is how long they take new clients without one (0: for ever).
 
-    `inherited` is whether there was anything to go on from; `access_rest` is the beginning of an
-    access log line whose end is still to come.
+    `inherited` is whether there was anything to go on from; `access` is where access log lines
+    come from.
     """
 
     def __init__(
@@ -103,13 +100,11 @@ class RelayPlane:
         self._max_connections = max_connections
         self._runtime = runtime
         self._successor = successor
-        self._on_access = on_access
         self._on_failure = on_failure
         self._on_decision = on_decision
         self.inherited = False
-        self.access_rest = b""
-        self._access_began_before = False
         self.safe = Safe(self._keep, self._drop)
+        self.access = AccessPipe(self.safe, on_access)
         uses = Uses(
             introduce=self._introduce,
             said=self._on_message,
@@ -149,7 +144,7 @@ class RelayPlane:
         if self._runtime is not None:
             survivors = find_survivors(self._runtime)
         self.inherited = bool(survivors)
-        self._access_began_before = bool(survivors) and not self._successor
+        self.access.began_before = bool(survivors) and not self._successor
         # Those that run now before those that are only ending.
         survivors.sort(key=lambda s: (s.retired, not s.same_code))
         self.safe.inherit(s for s in survivors if s.understood)
@@ -176,8 +171,7 @@ class RelayPlane:
         self.start_workers()
         for worker in self._pool.active:
             self._send_limits(worker)
-        if self._on_access is not None:
-            asyncio.get_running_loop().add_reader(self.safe.get(ACCESS_READ), self._read_access)
+        self.access.start()
         if self._successor:
             self._pool.freeze()
         else:
@@ -198,8 +192,7 @@ class RelayPlane:
         async with self._lock:
             await self._commit()
             self._pool.freeze()
-            if self._on_access is not None:
-                asyncio.get_running_loop().remove_reader(self.safe.get(ACCESS_READ))
+            self.access.stop()
 
     async def resume(self) -> None:
         """The successor has failed: go on as before, and take over what it has left."""
@@ -208,8 +201,7 @@ class RelayPlane:
             self._pool.thaw()
             await self._pool.take_strays()
             self._bury_lost()
-            if self._on_access is not None:
-                asyncio.get_running_loop().add_reader(self.safe.get(ACCESS_READ), self._read_access)
+            self.access.start()
 
     async def succeed(self) -> None:
         """The plane before is done: take its workers, and have them end with their last
@@ -278,21 +270,6 @@ class RelayPlane:
             self._pool.drop_surplus()
             await self._commit()
 
-    def _read_access(self) -> None:
-        """Take access log lines, and pass on the whole ones."""
-        try:
-            data = os.read(self.safe.get(ACCESS_READ), 1 << 20)
-        except BlockingIOError:
-            return
-        if self._access_began_before:  # the control before may have read half a line
-            self._access_began_before = False
-            if not data.startswith(b'{"at":'):
-                data = data.partition(b"\n")[2]
-        whole, newline, rest = (self.access_rest + data).rpartition(b"\n")
-        self.access_rest = rest
-        if newline and self._on_access is not None:
-            self._on_access(whole + newline)
-
     # -- plans ---------------------------------------------------------------
 
     async def apply(self, plan: Plan) -> Applied:
@@ -332,7 +309,8 @@ class RelayPlane:
         else:
             await self._seats.close_spare()
         if any(worker.told_sources for worker in self._pool.everyone):
-            self._forget_sources()
+            used = {served.sources for served in self._served.values()}
+            forget_admitted(self._pool.everyone, used)
         await self._commit()
         if not self._successor:
             self._retire_leaving()
@@ -390,32 +368,9 @@ class RelayPlane:
         frame = encode(frontend_message(served.frontend, served.row, served.backend_rows))
         served.sources = sources_name(served.frontend.relay)
         for worker in (only,) if only is not None else self._pool.everyone:
-            if served.sources and served.sources not in worker.told_sources:
-                self._send_sources(served, worker)
+            if served.sources:
+                send_admitted(worker, served.sources, served.frontend.relay)
             worker.send(frame)
-
-    def _send_sources(self, served: _Served, worker: WorkerProcess) -> None:
-        """Hand a worker the clients that are admitted: once, for they may be many."""
-        sources = admitted_sources(served.frontend.relay)
-        assert sources is not None
-        data = sources.to_bytes()
-        memory = os.memfd_create("nplb-sources", os.MFD_CLOEXEC)
-        try:
-            with os.fdopen(memory, "wb", closefd=False) as file:
-                file.write(data)
-            message = {"op": "sources", "name": served.sources, "bytes": len(data)}
-            worker.send(message, memory)
-        finally:
-            os.close(memory)
-        worker.told_sources.add(served.sources)
-
-    def _forget_sources(self) -> None:
-        used = {served.sources for served in self._served.values()}
-        for worker in self._pool.everyone:
-            gone = worker.told_sources - used
-            if gone:
-                worker.send({"op": "forget_sources", "names": sorted(gone)})
-                worker.told_sources -= gone
 
     def _unlisten_others(self, served: _Served) -> None:
         for address in self._seats.of(served.row):
@@ -458,36 +413,8 @@ class RelayPlane:
         """Wait until every worker has taken all that was sent. A worker that dies meanwhile
         is not waited for: its successor is told everything anew."""
         self._serial += 1
-        serial = self._serial
         waiting = [w for w in self._pool.everyone if w.alive and w.connected and w.understood]
-        for worker in waiting:
-            worker.applied = asyncio.Event()
-            self._send_commit(worker, serial)
-        until = time.monotonic() + ACKNOWLEDGE_SECONDS
-        for worker in waiting:
-            while worker.alive and worker.serial < serial and time.monotonic() < until:
-                # One that stands still must not keep the others from the next plan.
-                if worker.ready and worker.silent_seconds > STUCK_SECONDS:
-                    break
-                assert worker.applied is not None
-                worker.applied.clear()
-                if worker.serial >= serial or not worker.alive:
-                    break
-                left = until - time.monotonic()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, STUCK_SECONDS / 4)):
-                        await worker.applied.wait()
-            if worker.alive and worker.serial < serial:
-                log.error(
-                    "relay worker %d (pid %d) has not taken generation %d",
-                    worker.index,
-                    worker.pid,
-                    self._generation,
-                )
-
-    def _send_commit(self, worker: WorkerProcess, serial: int) -> None:
-        worker.send({"op": "commit", "generation": self._generation, "serial": serial})
-        worker.flush()
+        await commit(waiting, self._generation, self._serial)
 
     # -- workers -------------------------------------------------------------
 
@@ -515,7 +442,7 @@ class RelayPlane:
         for served in self._served.values():
             self._tell(served, worker)
         self._seats.introduce(worker)
-        self._send_commit(worker, self._serial)
+        send_commit(worker, self._generation, self._serial)
 
     def _keep(self, name: str, version: int, fd: int) -> None:
         self._pool.give_all(name, version, fd)
@@ -587,13 +514,11 @@ class RelayPlane:
         self.close_listeners()
         self._stopped = True
         await self._pool.stop()
-        if self._on_access is not None:
-            self._read_access()
+        self.access.read()
         self._give_back()
 
     def _give_back(self) -> None:
-        if self._on_access is not None and self.safe.get(ACCESS_READ) >= 0:
-            asyncio.get_running_loop().remove_reader(self.safe.get(ACCESS_READ))
+        self.access.stop()
         self._seats.close()
         # The counters of what has ended can still be read.
         self._accounts.detach()

@@ -556,7 +556,7 @@ async def test_an_access_log_that_nobody_reads_drops_lines_and_blocks_nobody() -
                 break
         else:
             pytest.fail("no line was dropped")
-        asyncio.get_running_loop().add_reader(plane.safe.get("access-read"), plane._read_access)
+        asyncio.get_running_loop().add_reader(plane.safe.get("access-read"), plane.access.read)
         for _ in range(400):  # the next line that is taken tells of those that were not
             await refused(frontend)
             if b"dropped_before" in b"".join(lines):
@@ -576,7 +576,7 @@ async def test_lines_of_two_workers_are_never_torn_by_a_full_pipe() -> None:
         for _ in range(20):
             asyncio.get_running_loop().remove_reader(pipe)
             await asyncio.gather(*(refused(frontend) for _ in range(40)))
-            asyncio.get_running_loop().add_reader(pipe, plane._read_access)
+            asyncio.get_running_loop().add_reader(pipe, plane.access.read)
         await eventually(lambda: b"".join(lines).count(b"\n") == 800, "every line")
     assert all(json.loads(line)["reason"] == "no_backend" for line in b"".join(lines).splitlines())
 
