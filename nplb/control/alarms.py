@@ -4,22 +4,46 @@ from collections import Counter
 from collections.abc import Iterator
 
 from nplb.model.finding import Finding, FindingKind, Severity
+from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import BackendReason
 
 _SHOWN = 5
 
 
-def plan_findings(plan: Plan, now: float) -> Iterator[Finding]:
-    """Every alarm that this plan gives."""
+class KeptFrontends:
+    """Which frontends keep backends that the API would take out. Each is looked through once:
+    what is known of one holds as long as it is the same object."""
+
+    def __init__(self) -> None:
+        self._known: dict[FrontendKey, tuple[Frontend, bool]] = {}
+
+    def of(self, plan: Plan) -> list[Frontend]:
+        """Those of this plan."""
+        before, self._known = self._known, {}
+        found = []
+        for frontend in plan.frontends:
+            known = before.get(frontend.key)
+            if known is None or known[0] is not frontend:
+                kept = any(b.reason is BackendReason.KEPT for b in frontend.backends)
+                known = frontend, kept
+            self._known[frontend.key] = known
+            if known[1]:
+                found.append(frontend)
+        return found
+
+
+def plan_findings(
+    plan: Plan, now: float, keeping: KeptFrontends | None = None
+) -> Iterator[Finding]:
+    """Every alarm that this plan gives. `keeping` makes it quicker, from one plan to the next."""
     kept: dict[str, list[Frontend]] = {}
     panics: dict[str, list[Frontend]] = {}
+    for frontend in (keeping or KeptFrontends()).of(plan):
+        kept.setdefault(frontend.key.service.cluster, []).append(frontend)
     for frontend in plan.frontends:
-        cluster = frontend.key.service.cluster
         if frontend.panic:
-            panics.setdefault(cluster, []).append(frontend)
-        if any(backend.reason is BackendReason.KEPT for backend in frontend.backends):
-            kept.setdefault(cluster, []).append(frontend)
+            panics.setdefault(frontend.key.service.cluster, []).append(frontend)
     for cluster, frontends in sorted(kept.items()):
         yield _kept(cluster, frontends, now)
     for cluster, frontends in sorted(panics.items()):

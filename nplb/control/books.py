@@ -7,7 +7,7 @@ from itertools import chain
 from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import PortRange, parse_port_range
-from nplb.control.alarms import plan_findings
+from nplb.control.alarms import KeptFrontends, plan_findings
 from nplb.model.applied import Applied
 from nplb.model.cluster import Snapshot, SourceStatus
 from nplb.model.finding import Finding, FindingKind, Severity
@@ -43,6 +43,9 @@ class Books:
         self.ledgers: tuple[LedgerView, ...] = ()
         self.edge = EdgeLedgerView()
         self._ledgers: dict[str, Ledger] = {}
+        self._kept = KeptFrontends()
+        self._wanted: dict[Address, FrontendKey] = {}
+        self._edge_ports_shown: tuple[EdgePortView, ...] = ()
         self._busy: frozenset[Address] = frozenset()
         self._others: tuple[HostPortView, ...] = ()
         self._looked_at = float("-inf")
@@ -62,7 +65,7 @@ class Books:
         found += [f for _, status in sorted(sources.items()) for f in _objects(status, now)]
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
         found += [_refused(refusal, now) for refusal in plan.refusals]
-        found += plan_findings(plan, now)
+        found += plan_findings(plan, now, self._kept)
         found += named_in_vain(settings, snapshots, now)
         found += [_unwritten(what, why, now) for what, why in self._not_written().items() if why]
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
@@ -70,15 +73,22 @@ class Books:
         overlap = ephemeral_finding(ephemeral, _listened(settings), now)
         own = (*own, *((overlap,) if overlap is not None else ()))
         self.edge = EdgeLedgerView(
-            ports=tuple(
-                EdgePortView(address=address.ip, port=address.port, holder=str(key))
-                for address, key in sorted(_wanted(plan).items(), key=lambda item: item[0])
-            ),
+            ports=self._edge_ports(_wanted(plan)),
             others=self._others,
             ephemeral=ephemeral,
             findings=own,
         )
         return (*found, *own)
+
+    def _edge_ports(self, wanted: dict[Address, FrontendKey]) -> tuple[EdgePortView, ...]:
+        """Who has which address of the edge; what was shown last if that is the same."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._edge_ports_shown = tuple(
+                EdgePortView(address=address.ip, port=address.port, holder=str(key))
+                for address, key in sorted(wanted.items(), key=lambda item: item[0])
+            )
+        return self._edge_ports_shown
 
     def _clusters(
         self, settings: Settings, snapshots: Mapping[str, Snapshot], now: float

@@ -25,6 +25,7 @@ from nplb.health import table
 from nplb.health.agenda import Agenda
 from nplb.health.causes import classify
 from nplb.health.connects import IN_PROGRESS, Connects
+from nplb.health.difference import difference
 from nplb.health.latencies import Latencies
 from nplb.health.probe import Probe
 from nplb.health.probes.conversation import Result
@@ -138,18 +139,18 @@ class Prober:
 
     def retarget(self, targets: tuple[ProbeTarget, ...]) -> None:
         """Probe these from now on. What is known of an address outlives a change of its
-        interval, timeout, rise or fall; an address no longer named is forgotten. Of several
-        targets with one address the first counts."""
+        interval, timeout, rise or fall; an address no longer named is forgotten. No two
+        targets have one address."""
         if targets == self._targets:
             return
+        gone, come = difference(self._targets, targets)
+        wanted = {target.address: target for target in come}
         self._targets = targets
-        wanted: dict[Address, ProbeTarget] = {}
-        for target in targets:
-            wanted.setdefault(target.address, target)
         at = self._loop.time() if self._loop is not None else 0.0
-        for address in [address for address in self._probes if address not in wanted]:
-            self._forget(self._probes.pop(address))
-            self._verdicts.forget(address, at)
+        for address in (target.address for target in gone):
+            if address not in wanted:
+                self._forget(self._probes.pop(address))
+                self._verdicts.forget(address, at)
         fresh: list[Probe] = []
         hurried: list[Probe] = []
         for address, target in wanted.items():
