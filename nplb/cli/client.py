@@ -3,7 +3,6 @@
 import http.client
 import ipaddress
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +25,13 @@ _STATUS: Final = "/api/v1/status"
 class Trust:
     """Whom to believe over HTTPS: an admin server whose certificate leads to the CA of `ca_file`
     (the system's, if None), or has exactly the certificate of `pinned`, whatever its names.
-    `client_cert` is a PEM file of our own certificate and key."""
+    `client_cert` is a PEM file of our own certificate and key. `token_file` has the token that says
+    who asks."""
 
     ca_file: Path | None = None
     client_cert: Path | None = None
     pinned: Path | None = None
+    token_file: Path | None = None
 
 
 _TRUST: Final = "nplb.cli.client.trust"
@@ -147,14 +148,11 @@ def ask(
     path: str,
     *,
     body: Any = None,
-    token: str = "",
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Any:
     """One request to the admin server, with `body` as JSON and a bearer token if there is one.
     Returns the answer's JSON, None if it has none. Raises HostError that says what to do."""
-    response, answer = _exchange(
-        url, method, path, body=body, token=token, timeout_seconds=timeout_seconds
-    )
+    response, answer = _exchange(url, method, path, body=body, timeout_seconds=timeout_seconds)
     document = _decode(answer)
     if response.status == 204:
         return None
@@ -174,7 +172,6 @@ def _exchange(
     path: str,
     *,
     body: Any = None,
-    token: str = "",
     accept: str = "application/json",
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> tuple[http.client.HTTPResponse, bytes]:
@@ -199,8 +196,7 @@ def _exchange(
         )
     try:
         headers = {"Accept": accept}
-        token = token or _usual_token()
-        if token:
+        if token := _token():
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -228,10 +224,10 @@ def _exchange(
     return response, answer
 
 
-def _usual_token() -> str:
-    """The token of $NPLB_TOKEN_FILE, for reading where that needs one; empty without it."""
-    path = os.environ.get(FILE_VARIABLE)
-    return read_token(Path(path)) if path else ""
+def _token() -> str:
+    """The token of --token-file or $NPLB_TOKEN_FILE; empty without one."""
+    path = _trust().token_file
+    return read_token(path) if path is not None else ""
 
 
 def read_token(path: Path) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import click
 
-from nplb.cli.options import admin_option, optional_config_option, token_option
+from nplb.cli.options import admin_option, optional_config_option
 from nplb.model.errors import NplbError
 
 PATH = "/api/v1/drains"
@@ -22,12 +22,9 @@ PATH = "/api/v1/drains"
     metavar="NAME",
     help="The node's cluster, if several have a node of that name.",
 )
-@token_option
 @admin_option
 @optional_config_option
-def command(
-    node: str, why: str, cluster: str, token: str, admin: str | None, config: Path | None
-) -> None:
+def command(node: str, why: str, cluster: str, admin: str | None, config: Path | None) -> None:
     """Take NODE out: it gets no new connection, and the old ones live on as `on_leave` says.
 
     It stays out until `nplb undrain NODE`, also over restarts. `nplb status` shows who is
@@ -42,16 +39,16 @@ def command(
         "why": why,
         "who": who(),
     }
-    ask(url, "POST", PATH, body=body, token=token)
+    ask(url, "POST", PATH, body=body)
     click.echo(f"{node} drained")
 
 
-def undrain(url: str, node: str, cluster: str, token: str) -> None:
+def undrain(url: str, node: str, cluster: str) -> None:
     """Put a node back. Raises NplbError if it is not drained."""
     from nplb.cli.client import ask
 
     cluster = find_cluster(url, node, cluster)
-    ask(url, "DELETE", f"{PATH}/{quote(cluster, safe='')}/{quote(node, safe='')}", token=token)
+    ask(url, "DELETE", f"{PATH}/{quote(cluster, safe='')}/{quote(node, safe='')}")
 
 
 def find_cluster(url: str, node: str, cluster: str) -> str:

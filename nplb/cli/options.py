@@ -95,8 +95,8 @@ def _trust(kind: str) -> Callable[[click.Context, click.Parameter, Path | None],
 
 
 def admin_option(command: F) -> F:
-    """`--admin URL`: the command gets `admin`, a URL or None. With it come `--ca-file` and
-    `--client-cert`, which what asks the URL takes by itself."""
+    """`--admin URL`: the command gets `admin`, a URL or None. With it come `--token-file`,
+    `--ca-file` and `--client-cert`, which what asks the URL takes by itself."""
     for flag, variable, kind, help_text in (
         (
             "--client-cert",
@@ -109,6 +109,12 @@ def admin_option(command: F) -> F:
             "NPLB_CA_FILE",
             "ca_file",
             "The CA of an https:// URL's certificate.  [default: admin.tls.cert, or the system's]",
+        ),
+        (
+            "--token-file",
+            "NPLB_TOKEN_FILE",
+            "token_file",
+            "A file with the admin server's token: for changes, and for reading from elsewhere.",
         ),
     ):
         command = click.option(
@@ -128,24 +134,6 @@ def admin_option(command: F) -> F:
         metavar="URL",
         help="The running nplb's admin server.  [default: admin.listen of the configuration, "
         "or http://127.0.0.1:9090]",
-    )(command)
-
-
-def _read_token(_: click.Context, __: click.Parameter, value: str | None) -> str:
-    from nplb.cli.client import read_token
-
-    return "" if value is None else read_token(Path(value))
-
-
-def token_option(command: F) -> F:
-    """`--token-file PATH`: the command gets `token`, "" if none is given."""
-    return click.option(
-        "--token-file",
-        "token",
-        envvar="NPLB_TOKEN_FILE",
-        metavar="PATH",
-        callback=_read_token,
-        help="A file with the admin server's token, which changes need.",
     )(command)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nplb.cli.options import admin_option, optional_config_option, token_option
+from nplb.cli.options import admin_option, optional_config_option
 
 
 @click.command(short_help="Put a drained node back.")
@@ -15,13 +15,12 @@ from nplb.cli.options import admin_option, optional_config_option, token_option
     metavar="NAME",
     help="The node's cluster, if several have a node of that name.",
 )
-@token_option
 @admin_option
 @optional_config_option
-def command(node: str, cluster: str, token: str, admin: str | None, config: Path | None) -> None:
+def command(node: str, cluster: str, admin: str | None, config: Path | None) -> None:
     """Put NODE back: it gets new connections as soon as probes prove that it works."""
     from nplb.cli.client import find_admin
     from nplb.cli.drain import undrain
 
-    undrain(find_admin(admin, config), node, cluster, token)
+    undrain(find_admin(admin, config), node, cluster)
     click.echo(f"{node} undrained")

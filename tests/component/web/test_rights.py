@@ -1,5 +1,6 @@
 """Who may read, who may change, and what comes of guessing."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -10,9 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from click.testing import CliRunner, Result
 
 from nplb.alloc.answers import Answer, Answers
 from nplb.alloc.predict import Prediction
+from nplb.cli import main
 from nplb.model.drain import ManualDrain
 from nplb.model.errors import ClusterError, ConfigurationError, HostError
 from nplb.model.keys import Address, ServiceKey
@@ -290,3 +293,23 @@ async def test_what_a_server_cannot_do_it_says() -> None:
         assert (await admin.ask("POST", "/api/v1/ports/check", data="x"))[0] == 501
     finally:
         await server.stop()
+
+
+async def test_every_command_that_asks_takes_a_token(tmp_path: Path) -> None:
+    async with serving(tmp_path, AnonymousRead.NOBODY) as admin:
+
+        async def nplb(*args: str) -> Result:
+            asked = (*args, "--admin", admin.server.url)
+            return await asyncio.to_thread(CliRunner().invoke, main, asked, prog_name="nplb")
+
+        refused = await nplb("status")
+        assert refused.exit_code == 1
+        assert "answers 401" in refused.stderr
+        assert "--token-file" in refused.stderr
+        assert (await nplb("status", "--token-file", str(tmp_path / "read"))).exit_code == 0
+        assert (
+            await nplb("drain", "node-1", "--token-file", str(tmp_path / "read"))
+        ).exit_code == 1
+        assert (
+            await nplb("drain", "node-1", "--token-file", str(tmp_path / "change"))
+        ).exit_code == 0
