@@ -157,6 +157,24 @@ async def test_changes_during_a_pass_cost_one_more_pass() -> None:
         assert [f.node_port for f in bench.plane.plans[-1].frontends] == [30080, 30099]
 
 
+async def test_ten_thousand_changes_at_once_cost_one_pass() -> None:
+    async with running() as bench:
+        bench.inputs.publish(snapshot(30080))
+        await until(lambda: bench.plane.plans, "first plan")
+        await bench.reconciler.wait_pass(0.2)
+        before = bench.reconciler.passes
+        address = Address("192.0.2.1", 30080)
+        for number in range(5000):
+            bench.inputs.publish(snapshot(30080, 30081 + number % 100))
+            bench.inputs.verdicts.set({address: a_verdict(*address, healthy=bool(number % 2))})
+        await until(lambda: bench.reconciler.passes > before, "a pass")
+        await bench.reconciler.wait_pass(0.2)
+        assert bench.reconciler.passes == before + 1
+        last = bench.plane.plans[-1].frontends
+        assert [f.node_port for f in last] == [30080, 30180]
+        assert last[0].active
+
+
 async def test_a_failed_pass_is_followed_by_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "RETRY_SECONDS", 0.01)
     async with running() as bench:
