@@ -29,6 +29,9 @@ LINGER_SECONDS = 3.0
 class RelaySide(Protocol):
     """What is used of the relay plane."""
 
+    def inherited_frontends(self) -> frozenset[FrontendKey]:
+        """Those that it serves from a plan of before, until its first one."""
+
     async def apply(self, plan: Plan) -> Applied:
         """Make the plan so."""
 
@@ -71,7 +74,8 @@ class SplitPlane:
         self._relay = relay
         self._make_kernel = make_kernel
         self._kernel: KernelSide | None = None
-        self._on_relay: frozenset[FrontendKey] = frozenset()
+        # None before the first plan.
+        self._on_relay: frozenset[FrontendKey] | None = None
 
     async def start_kernel(self) -> None:
         """Start the kernel plane now, so that what it lacks is said at once.
@@ -97,6 +101,8 @@ class SplitPlane:
         """
         to_kernel = tuple(f for f in plan.frontends if f.plane is PlaneKind.KERNEL)
         to_relay = tuple(f for f in plan.frontends if f.plane is not PlaneKind.KERNEL)
+        if self._on_relay is None:  # the process before may have served it there
+            self._on_relay = self._relay.inherited_frontends()
         leaving = tuple(f for f in to_kernel if f.key in self._on_relay)
         both = tuple(sorted((*to_relay, *leaving), key=lambda f: f.key))
         applied = await self._relay.apply(replace(plan, frontends=both))

@@ -7,7 +7,7 @@ added; what must outlive this process is in two files in memory.
 import os
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nplb.dataplane.relay.counters import (
     ACCEPT_PAUSES,
@@ -56,6 +56,11 @@ class Accounts:
     def row(self, name: RowName) -> int:
         """The row of a name, -1 if it has none."""
         return self._rows.row(name)
+
+    def frontends(self, rows: Collection[int]) -> frozenset[FrontendKey]:
+        """The frontends among those who have these rows."""
+        keys = (self._keys.get(row) for row in rows)
+        return frozenset(key for key in keys if isinstance(key, FrontendKey))
 
     def take(
         self, name: RowName, key: FrontendKey | BackendKey, workers: Sequence[WorkerProcess]

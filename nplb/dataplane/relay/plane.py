@@ -282,6 +282,10 @@ class RelayPlane:
             retry_seconds=RETRY_SECONDS if errors else None,
         )
 
+    def inherited_frontends(self) -> frozenset[FrontendKey]:
+        """Those that workers serve from a plan of before, until there is one of ours."""
+        return self._accounts.frontends(self._inherited_rows)
+
     async def _apply(self, plan: Plan) -> dict[FrontendKey, tuple[ListenError, ...]]:
         wanted = {frontend.key: frontend for frontend in plan.frontends}
         for key in [key for key in self._served if key not in wanted]:

@@ -18,6 +18,7 @@ from nplb.dataplane.kernel import netlink
 from nplb.dataplane.kernel.nft import Nft
 from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
+from nplb.dataplane.relay.runtime import RuntimeDirectory
 from nplb.dataplane.split import SplitPlane
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address
@@ -124,6 +125,45 @@ async def test_a_frontend_moves_to_the_kernel_and_back_and_its_connections_stay(
             sock.sendall(b"still here")
             assert sock.recv(64) == b"still here"
     assert (await asyncio.to_thread(greet, world.client, Address("10.71.0.1", 444)))[0]
+
+
+async def test_the_next_process_moves_what_workers_serve_on_to_the_kernel_without_a_gap(
+    world: Site, tmp_path: Path
+) -> None:
+    failures: list[OSError] = []
+    stop = asyncio.Event()
+
+    async def keep_knocking() -> None:
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(greet, world.client, EDGE)
+            except OSError as error:
+                failures.append(error)
+
+    runtime = RuntimeDirectory(tmp_path / "run")
+    with world.edge.entered():
+        first = RelayPlane(workers=1, runtime=runtime)
+        await first.start()
+        await SplitPlane(first, KernelPlane, left_behind).apply(a_plan(on(PlaneKind.RELAY)))
+        second = RelayPlane(workers=1, runtime=runtime)
+        plane = SplitPlane(second, KernelPlane, left_behind)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_knocking(), name="knock")
+            await first.let_go()
+            await second.start()
+            applied = await plane.apply(a_plan(on(PlaneKind.KERNEL)))
+            assert not applied.listen_errors
+            while applied.retry_seconds is not None:
+                await asyncio.sleep(applied.retry_seconds)
+                applied = await plane.apply(a_plan(on(PlaneKind.KERNEL)))
+            await eventually(lambda: not listens_on(443), "the relay's listener is closed")
+            assert (await asyncio.to_thread(greet, world.client, EDGE))[0]
+            stop.set()
+        await plane.stop()
+        await second.stop()
+        await delete_table(Nft())
+        runtime.close()
+    assert failures == []
 
 
 async def test_rules_that_were_left_behind_do_not_go_before_the_relay(
