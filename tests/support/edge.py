@@ -19,7 +19,7 @@ import aiohttp
 
 from tests.support.lab import Networks
 
-STARTED_SECONDS = 30.0
+STARTED_SECONDS = 60.0
 
 
 class Edge:
