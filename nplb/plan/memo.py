@@ -7,6 +7,7 @@ configuration, everything is made anew. It belongs to one loop, which gives it t
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import NamedTuple
 
 from nplb.model.cluster import Snapshot
@@ -24,6 +25,15 @@ from nplb.plan.view import ClusterView, Row
 from nplb.policy.evidence import NOTHING_KNOWN, NodeEvidence, judge_nodes
 
 _STRETCH = 256
+
+
+class _Claim(NamedTuple):
+    """All of a candidate without an annotation that counts for who gets which port."""
+
+    key: FrontendKey
+    listen: tuple[Address, ...]
+    pinned: bool
+    created: float | None
 
 
 class _Made(NamedTuple):
@@ -74,7 +84,7 @@ class Memo:
         self._evidence: dict[str, _Judged] = {}
         self._frontends: dict[FrontendKey, _Made] = {}
         self._made: dict[FrontendKey, _Made] = {}
-        self._ports: tuple[Sequence[Candidate], Ports] | None = None
+        self._ports: tuple[list[_Claim], Ports] | None = None
         self._nodes_changed: dict[str, AbstractSet[str]] = {}
         self.probes = ProbePlan()
 
@@ -109,14 +119,19 @@ class Memo:
         return self._services.setdefault(cluster, {})
 
     def ports(self, candidates: Sequence[Candidate]) -> Ports | None:
-        """Who has which port, if it is for the same candidates."""
+        """Who has which port, if those who claim them, and what they claim, are as before."""
         if self._ports is None or any(candidate.asked for candidate in candidates):
             return None  # who asks by annotation is judged by who has what
-        return self._ports[1] if self._ports[0] == candidates else None
+        claims, ports = self._ports
+        if claims != _claims(candidates):
+            return None
+        placed = {candidate.key: candidate for candidate in candidates}
+        return replace(ports, candidates=tuple(placed.values()))
 
     def keep_ports(self, candidates: Sequence[Candidate], ports: Ports) -> None:
         """For these candidates, these are the ports."""
-        self._ports = list(candidates), ports
+        asked = any(candidate.asked for candidate in candidates)
+        self._ports = None if asked else (_claims(candidates), ports)
 
     # -- clusters -----------------------------------------------------------------------------
 
@@ -216,6 +231,10 @@ class Memo:
             restless,
         )
         return probes
+
+
+def _claims(candidates: Sequence[Candidate]) -> list[_Claim]:
+    return [_Claim(c.key, c.listen, c.pinned, c.service.created) for c in candidates]
 
 
 def _changed_addresses(
