@@ -2,7 +2,7 @@
 
 Prints the processor time of planning and of the journal's difference, with the memory that the
 reconcile loop has of the pass before: for the first plan, a pass without news, one verdict, a
-Service that changes, one that comes, and a node that leaves.
+Service that changes, comes or goes, and a node that goes silent, leaves or joins.
 """
 
 import sys
@@ -29,6 +29,7 @@ def main(services: int = 2000, nodes: int = 100) -> None:
             for i in range(nodes)
         ],
     )
+    all_nodes = snapshot.nodes
     verdicts: dict[Address, Verdict] = {}
     memo, previous, plan = Memo(), Plan(), Plan()
     print(f"{services} services x {nodes} nodes, processor time")
@@ -39,7 +40,10 @@ def main(services: int = 2000, nodes: int = 100) -> None:
         "one verdict",
         "a service changes",
         "a service comes",
-        "one node leaves",
+        "a service goes",
+        "a node is silent",
+        "a node leaves",
+        "a node joins",
     ):
         if what == "first verdicts":
             addresses = [target.address for target in plan.probes]
@@ -54,8 +58,19 @@ def main(services: int = 2000, nodes: int = 100) -> None:
         if what == "a service comes":
             new = a_service("z", a_port(30000 + services))
             snapshot = replace(snapshot, services=(*snapshot.services, new))
-        if what == "one node leaves":
-            snapshot = replace(snapshot, nodes=snapshot.nodes[1:])
+        if what == "a service goes":
+            snapshot = replace(snapshot, services=snapshot.services[:-1])
+        if what == "a node is silent":
+            ip = plan.probes[-1].address.ip
+            silent = [address for address in verdicts if address.ip == ip]
+            verdicts = verdicts | {
+                address: a_verdict(*address, healthy=False, cause=Cause.TIMEOUT)
+                for address in silent
+            }
+        if what == "a node leaves":
+            snapshot = replace(snapshot, nodes=all_nodes[1:])
+        if what == "a node joins":
+            snapshot = replace(snapshot, nodes=all_nodes)
         begun = time.process_time()
         snapshots = {"prod": snapshot}
         previous, plan = plan, make_plan(settings, snapshots, verdicts, plan, 1.0, memo=memo)
