@@ -1,7 +1,7 @@
 """What one key's value says about another's: the checks that need the whole configuration."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nplb.alloc.portrange import parse_port_range
@@ -40,7 +40,7 @@ def check_sections(sections: Sections, report: Report, warn: Report, base: Path)
         text = getattr(sections.edge, name)
         if text is not None:
             place = Path(absolute(text, base))
-            if place.exists() and not place.is_dir():
+            if _seen(place.exists) and not _seen(place.is_dir):
                 report((name,), f"{place} is not a directory, name one")
 
 
@@ -63,8 +63,8 @@ def _check_files(index: int, cluster: ClusterSection, warn: Report, base: Path) 
     """Files are looked for again whenever they are needed, so a missing one is a warning."""
     if cluster.kubernetes is not None and cluster.kubernetes.kubeconfig is not None:
         place = Path(absolute(cluster.kubernetes.kubeconfig, base))
-        if not place.is_file():
-            what = "is not a file" if place.exists() else "does not exist"
+        if not _seen(place.is_file):
+            what = "is not a file" if _seen(place.exists) else "does not exist"
             warn(
                 ("clusters", index, "kubernetes", "kubeconfig"),
                 f"{place} {what} (yet), correct the path or write it",
@@ -72,7 +72,7 @@ def _check_files(index: int, cluster: ClusterSection, warn: Report, base: Path) 
     for number, pattern in enumerate(cluster.manifests or ()):
         path = ("clusters", index, "manifests", number)
         wanted = absolute(pattern, base)
-        if not Path(wanted).exists() and not glob.glob(wanted, recursive=True):  # noqa: PTH207
+        if not _seen(Path(wanted).exists) and not glob.glob(wanted, recursive=True):  # noqa: PTH207
             warn(path, f"{wanted} matches no file (yet), correct it or write one")
 
 
@@ -250,7 +250,7 @@ def _check_tokens(edge: EdgeSection, warn: Report, base: Path) -> None:
     """Token files are looked for again whenever they are needed, so a missing one is a warning."""
     for name in ("token_file", "read_token_file"):
         path = getattr(edge.admin, name)
-        if path is not None and not Path(absolute(path, base)).is_file():
+        if path is not None and not _seen(Path(absolute(path, base)).is_file):
             what = f"{absolute(path, base)} is not a file (yet)"
             warn(("admin", name), f"{what}, correct the path or write one token a line into it")
 
@@ -298,3 +298,12 @@ def _overlap_any(one: Address, ips: Sequence[str]) -> bool:
         ip == one.ip or ((":" in ip) == family and (ip in _WILDCARDS or one.ip in _WILDCARDS))
         for ip in ips
     )
+
+
+def _seen(look: Callable[[], bool]) -> bool:
+    """Whether it is so, as far as can be seen: in a directory that is closed to us, or by a name
+    that is too long, nothing can."""
+    try:
+        return look()
+    except OSError:
+        return False

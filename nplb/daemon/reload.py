@@ -36,7 +36,7 @@ async def reload(parts: Parts, load: Callable[[], Settings]) -> None:
         # What can fail comes first.
         await _take_admin(parts, settings)
         await parts.relay.set_workers(settings.workers)
-    except (ConfigurationError, HostError) as error:
+    except (ConfigurationError, HostError, OSError) as error:
         errors = tuple(str(error).splitlines())
         keeper.reload = replace(status, refused=status.refused + 1, errors=errors)
         for line in errors:

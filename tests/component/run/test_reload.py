@@ -1,6 +1,7 @@
 """A reload of `nplb run`: what it says, what it can change, what it refuses."""
 
 import asyncio
+import json
 import re
 import signal
 import sys
@@ -125,3 +126,13 @@ spec:
   selector: {app: late}
   ports: [{port: 80, targetPort: 8080, nodePort: 30081}]
 """
+
+
+async def test_a_path_that_can_not_even_be_looked_at_ends_nothing(edge: Edge, lab: Lab) -> None:
+    edge.configure(of_lab(lab))
+    await edge.start()
+    await edge.serves("web")
+    edge.configure(json.dumps([{"name": "lab", "kubernetes": {"kubeconfig": "a" * 300}}]))
+    edge.signal(signal.SIGHUP)
+    await edge.reloaded(1)
+    assert "service web" in await ask(edge.ip, 30080)
