@@ -80,6 +80,7 @@ def measure(
     try:
         time.sleep(0.3)
         pids = loads.family(process.pid) if process is not None else []
+        loads.settle(pids)
         ip, seconds = contender.ip, run.seconds
         work: dict[str, Callable[[], loads.Figures]] = {
             "kept": lambda: loads.requests(arena, ip, pids, seconds, close=False),

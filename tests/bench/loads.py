@@ -46,6 +46,16 @@ def cpu_seconds(pids: list[int]) -> float:
     return total / 1e9
 
 
+def settle(pids: list[int]) -> None:
+    """Wait until the processes have done what their start brings, half a minute at most."""
+    until = time.monotonic() + 30.0
+    while time.monotonic() < until:
+        before = cpu_seconds(pids)
+        time.sleep(0.5)
+        if cpu_seconds(pids) - before < 0.02:
+            return
+
+
 def machine_seconds() -> float:
     """Time that all processors have not been idle, the kernel's own work included."""
     fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
