@@ -105,7 +105,10 @@ class ClusterView:
                 return
         old = self._services.pop(key, None)
         if old is not None and old.selector:
-            self._by_selector[key.namespace, min(old.selector.items())].discard(key)
+            index = (key.namespace, min(old.selector.items()))
+            self._by_selector[index].discard(key)
+            if not self._by_selector[index]:
+                del self._by_selector[index]
         if new is not None:
             self._services[key] = new
             if new.selector:
@@ -119,7 +122,10 @@ class ClusterView:
         old = self._slices.pop(id_, None)
         if old is not None:
             key = ServiceKey(CLUSTER, old.namespace, old.service)
-            self._slices_of[key].pop(old.name, None)
+            of = self._slices_of[key]
+            of.pop(old.name, None)
+            if not of:
+                del self._slices_of[key]
             self._touch(key)
         if type_ == DELETED:
             return
