@@ -35,6 +35,7 @@ then `adopt`, answered by `adopted`: from then on, this is the line to control.
 
 import json
 import struct
+from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET, socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,23 @@ def encode(message: dict[str, Any]) -> bytes:
     """One frame."""
     body = json.dumps(message, separators=(",", ":")).encode()
     return HEAD.pack(len(body)) + body
+
+
+def receive(sock: socket, most_bytes: int, most_descriptors: int) -> tuple[bytes, list[int]] | None:
+    """What has come: bytes, and the descriptors with them, which the caller owns. None if nothing
+    has; no bytes if the other side has closed the line, or it is broken."""
+    try:
+        data, ancillary, _, _ = sock.recvmsg(most_bytes, CMSG_SPACE(4 * most_descriptors))
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b"", []
+    descriptors: list[int] = []
+    for level, kind, payload in ancillary:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
+            whole = len(payload) // 4 * 4
+            descriptors += [fd for (fd,) in struct.iter_unpack("i", payload[:whole])]
+    return data, descriptors
 
 
 class Decoder:

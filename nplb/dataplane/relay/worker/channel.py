@@ -6,17 +6,16 @@ otherwise it listens no more, and exits when its connections have ended, `LONE_S
 most.
 """
 
-from _socket import CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET, socket
+from _socket import socket
 from collections import deque
 from collections.abc import Callable
 from os import close, pread, write
 from select import EPOLLIN, EPOLLOUT
-from struct import iter_unpack
 from time import gmtime, monotonic, strftime
 from typing import Any
 
 from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
-from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
+from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode, receive
 from nplb.dataplane.relay.worker.connection import Connection
 from nplb.dataplane.relay.worker.frontend import NEVER, Backend, Frontend
 from nplb.dataplane.relay.worker.listener import Listener
@@ -120,17 +119,11 @@ class Channel:
             self._receive()
 
     def _receive(self) -> None:
-        space = CMSG_SPACE(4 * DESCRIPTORS_AT_ONCE)
-        try:
-            data, ancillary, _, _ = self.sock.recvmsg(READ_BYTES, space)
-        except BlockingIOError:
+        received = receive(self.sock, READ_BYTES, DESCRIPTORS_AT_ONCE)
+        if received is None:
             return
-        except OSError:
-            data, ancillary = b"", []
-        for level, kind, payload in ancillary:
-            if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                whole = len(payload) // 4 * 4
-                self._descriptors.extend(fd for (fd,) in iter_unpack("i", payload[:whole]))
+        data, descriptors = received
+        self._descriptors.extend(descriptors)
         if not data:
             self._orphaned("control has closed the line", expected=not self.worker.open)
             return

@@ -11,7 +11,6 @@ never change, so that a control of any version can wind down a worker of any oth
 
 import os
 from _socket import (
-    CMSG_LEN,
     SCM_RIGHTS,
     SO_PEERCRED,
     SOCK_CLOEXEC,
@@ -24,16 +23,16 @@ from array import array
 from collections import deque
 from errno import EAGAIN, ETOOMANYREFS
 from select import EPOLLIN, EPOLLOUT
-from struct import iter_unpack, unpack
+from struct import unpack
 from typing import Any
 
 from nplb.dataplane.relay.counters import LAYOUT
-from nplb.dataplane.relay.wire import PROTOCOL, Decoder, ProtocolError, encode
+from nplb.dataplane.relay.wire import PROTOCOL, Decoder, ProtocolError, encode, receive
 from nplb.dataplane.relay.worker.channel import Channel
 from nplb.dataplane.relay.worker.state import Worker
 
 READ_BYTES = 64 << 10
-ANCILLARY_BYTES = CMSG_LEN(4 * 64)
+DESCRIPTORS_AT_ONCE = 64
 FRONTENDS_AT_ONCE = 500
 LISTENERS_AT_ONCE = 60
 MAX_VISITORS = 4
@@ -122,16 +121,11 @@ class Visitor:
             self._receive()
 
     def _receive(self) -> None:
-        try:
-            data, ancillary, _, _ = self.sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        except BlockingIOError:
+        received = receive(self.sock, READ_BYTES, DESCRIPTORS_AT_ONCE)
+        if received is None:
             return
-        except OSError:
-            data, ancillary = b"", []
-        for level, kind, payload in ancillary:
-            if level == SOL_SOCKET and kind == SCM_RIGHTS:
-                whole = len(payload) // 4 * 4
-                self._descriptors.extend(fd for (fd,) in iter_unpack("i", payload[:whole]))
+        data, descriptors = received
+        self._descriptors.extend(descriptors)
         if not data:
             self.close()
             return
