@@ -27,7 +27,7 @@ clusters:
     kubernetes: {{kubeconfig: "{kubeconfig}"}}
 listen: {{addresses: "{edge}"}}
 plane: {plane}
-health: {{interval: 300ms, timeout: 200ms, rise: 1}}
+health: {{interval: 500ms, timeout: 450ms, rise: 1}}
 admin: {{listen: off}}
 workers: 1
 """
