@@ -6,10 +6,13 @@ from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
+_SPARE = 16
+
 
 class Agenda(Generic[K]):
-    """At most one time per key. A key that is put again moves; the heap forgets its old
-    entry when that comes up, so every operation costs a logarithm at most."""
+    """At most one time per key. A key that is put again moves; the heap forgets its old entry
+    when that comes up, or when it has more of them than of others, so an operation costs a
+    logarithm on average."""
 
     __slots__ = ("_heap", "_marks", "_next_mark")
 
@@ -30,6 +33,9 @@ class Agenda(Generic[K]):
         self._next_mark += 1
         self._marks[key] = (mark, when)
         heapq.heappush(self._heap, (when, mark, key))
+        if len(self._heap) > _SPARE + 2 * len(self._marks):
+            self._heap = [(when, mark, key) for key, (mark, when) in self._marks.items()]
+            heapq.heapify(self._heap)
 
     def drop(self, key: K) -> None:
         """Take a key off. Unknown ones are ignored."""

@@ -28,6 +28,14 @@ def test_what_the_caller_does_not_take_stays() -> None:
     assert 4 in agenda
 
 
+def test_a_key_that_moves_all_the_time_leaves_nothing_behind() -> None:
+    agenda: Agenda[int] = Agenda()
+    for step in range(1000):
+        agenda.put(step % 3, 1e6 - step)
+    assert len(agenda._heap) < 50
+    assert list(agenda.due(1e6)) == [0, 2, 1]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 9))), max_size=60),
     st.integers(0, 9),
