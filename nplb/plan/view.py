@@ -10,6 +10,7 @@ from nplb.model.health import BlastRadius
 from nplb.model.settings import ClusterSettings
 from nplb.plan.spread import Ring
 from nplb.policy.nodes import (
+    NO_SLICES,
     EndpointCounts,
     Exclusion,
     count_endpoints,
@@ -97,9 +98,12 @@ class ClusterView:
     def endpoints(self, service: Service) -> EndpointCounts:
         """A Service's endpoints by node."""
         key = (service.key.namespace, service.key.name)
+        slices = self.slices.get(key)
+        if slices is None:
+            return NO_SLICES
         counts = self._endpoints.get(key)
         if counts is None:
-            counts = self._endpoints[key] = count_endpoints(self.slices.get(key, ()))
+            counts = self._endpoints[key] = count_endpoints(slices)
         return counts
 
     def chosen(self, service: Service, limit: int) -> list[Row]:
@@ -164,7 +168,9 @@ def _slices(
         return slices, {}
     known, counted = before[1].slices, before[1]._endpoints
     return slices, {
-        key: counts for key, counts in counted.items() if known.get(key, ()) == slices.get(key, ())
+        key: counts
+        for key, counts in counted.items()
+        if key in slices and slices[key] == known.get(key)
     }
 
 

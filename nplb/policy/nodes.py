@@ -161,6 +161,7 @@ def count_endpoints(slices: Sequence[EndpointSlice]) -> EndpointCounts:
     return EndpointCounts(known=bool(slices), empty=bool(slices) and not by_node, by_node=by_node)
 
 
+NO_SLICES = count_endpoints(())
 _NONE_HERE = LocalEndpoints()
 
 
