@@ -1,25 +1,41 @@
 """What the Services' annotations ask for, with the last good value in place of a wrong one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from nplb.config.annotations import AnnotationReader, Reading, annotated
-from nplb.model.annotations import Wish, Wishes
+from nplb.model.annotations import Grant, Wish, Wishes
 from nplb.model.cluster import Service, Snapshot
-from nplb.model.keys import ServiceKey
+from nplb.model.keys import FrontendKey, ServiceKey
+from nplb.model.plan import Frontend
 from nplb.model.refusal import Refusal
 from nplb.model.settings import Settings
 
 
 class AnnotationBook:
     """Reads the annotations of every Service that changed since it was asked last, and remembers
-    what was good. A Service that was made anew under its name starts afresh."""
+    what was good, and which ports were had by it. A Service that was made anew under its name
+    starts afresh.
+
+    `grants` is what is to outlive a restart: another object whenever it is something else.
+    """
 
     def __init__(self) -> None:
+        self.grants: tuple[Grant, ...] = ()
         self._settings: Settings | None = None
         self._reader: AnnotationReader | None = None
         self._services: dict[str, tuple[Service, ...]] = {}
         self._entries: dict[ServiceKey, _Entry] = {}
+        # Of Services that have not been read since the start.
+        self._restored: dict[ServiceKey, Grant] = {}
         self._wishes = Wishes()
+        self._noted: tuple[Frontend, ...] | None = None
+
+    def restore(self, grants: Iterable[Grant]) -> None:
+        """Go on from what another book has granted. Services are read after this."""
+        self._restored = {grant.service: grant for grant in grants}
+        self._collect()
 
     def read(self, settings: Settings, snapshots: Mapping[str, Snapshot]) -> Wishes:
         """What all Services ask for now; the same object as before if nothing changed."""
@@ -39,39 +55,71 @@ class AnnotationBook:
                     texts = annotated(service)
                     if not texts:
                         continue
-                    entry = _read(self._reader, service, texts, entry)
+                    before = entry.grant if entry is not None else self._restored.get(service.key)
+                    entry = _read(self._reader, service, texts, before)
                 entries[service.key] = entry
         self._settings, self._services, self._entries = settings, services, entries
+        self._noted = None
+        unknown = {cluster.name for cluster in settings.clusters} - snapshots.keys()
+        self._restored = {k: g for k, g in self._restored.items() if k.cluster in unknown}
+        self._collect()
         wishes = Wishes(
             by_service={key: e.wish for key, e in entries.items() if e.wish != Wish()},
             refusals=tuple(refusal for key in sorted(entries) for refusal in entries[key].refusals),
+            held={key: port for grant in self.grants for key, port in grant.ports.items()},
         )
         if wishes != self._wishes:
             self._wishes = wishes
         return self._wishes
 
+    def note(self, frontends: tuple[Frontend, ...]) -> None:
+        """Note which ports the Services have got by what they ask for."""
+        if frontends is self._noted:
+            return
+        self._noted = frontends
+        asked = {key for entry in self._entries.values() for key in entry.wish.ports}
+        ports: dict[ServiceKey, dict[FrontendKey, int]] = {}
+        for frontend in frontends if asked else ():
+            if frontend.key in asked and frontend.listen:
+                of = ports.setdefault(frontend.key.service, {})
+                of[frontend.key] = frontend.listen[0].port
+        changed = {
+            key: entry._replace(grant=replace(entry.grant, ports=ports.get(key, {})))
+            for key, entry in self._entries.items()
+            if entry.grant.ports != ports.get(key, {})
+        }
+        if changed:
+            self._entries.update(changed)
+            self._collect()
 
-class _Entry:
-    """One Service's annotations as they were read; `good` are the texts in force."""
+    def _collect(self) -> None:
+        grants = {
+            **self._restored,
+            **{key: e.grant for key, e in self._entries.items() if e.grant.good},
+        }
+        collected = tuple(grants[key] for key in sorted(grants))
+        if collected != self.grants:
+            self.grants = collected
 
-    __slots__ = ("good", "refusals", "service", "wish")
 
-    def __init__(
-        self, service: Service, wish: Wish, good: dict[str, str], refusals: tuple[Refusal, ...]
-    ) -> None:
-        self.service = service
-        self.wish = wish
-        self.good = good
-        self.refusals = refusals
+class _Entry(NamedTuple):
+    """One Service's annotations as they were read, and what it has by them."""
+
+    service: Service
+    wish: Wish
+    grant: Grant
+    refusals: tuple[Refusal, ...]
 
 
 def _read(
-    reader: AnnotationReader, service: Service, texts: Mapping[str, str], before: _Entry | None
+    reader: AnnotationReader, service: Service, texts: Mapping[str, str], before: Grant | None
 ) -> _Entry:
     reading = reader.read(service, texts)
     good = {name: text for name, text in texts.items() if name not in reading.refused}
     wish = reading.wish
-    stand_ins = _stand_ins(service, reading, before)
+    if before is None or before.uid != service.uid:
+        before = Grant(service=service.key, uid=service.uid)
+    stand_ins = _stand_ins(reading, before)
     if stand_ins:
         second = reader.read(service, {**good, **stand_ins})
         wish = second.wish
@@ -87,14 +135,12 @@ def _read(
         )
         for name, why in sorted(reading.refused.items())
     )
-    return _Entry(service, wish, good, refusals)
+    return _Entry(service, wish, replace(before, good=good), refusals)
 
 
-def _stand_ins(service: Service, reading: Reading, before: _Entry | None) -> dict[str, str]:
+def _stand_ins(reading: Reading, before: Grant) -> dict[str, str]:
     """The last good texts of annotations that are wrong now. What the configuration does not
     allow has none."""
-    if before is None or before.service.uid != service.uid:
-        return {}
     wrong = reading.refused.keys() - reading.forbidden
     return {name: before.good[name] for name in wrong if name in before.good}
 

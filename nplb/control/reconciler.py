@@ -50,7 +50,7 @@ class Prober(Protocol):
 
 class Reconciler:
     """Runs passes until cancelled. `plan`, `applied`, `passes`, `loop_at` and `last_error`
-    say where it stands.
+    say where it stands, `annotations` what Services have by theirs.
 
     Nothing is planned before the first snapshot of any cluster; afterwards a source that
     fails changes nothing.
@@ -84,7 +84,7 @@ class Reconciler:
         self.last_error = ""
         self._drains: tuple[ManualDrain, ...] = inputs.drains.get()
         self._source_notes: dict[str, _SourceNote] = {}
-        self._annotations = AnnotationBook()
+        self.annotations = AnnotationBook()
         self._memo = Memo()
         self._interfaces = Interfaces()
         self._passed = asyncio.Event()
@@ -159,11 +159,12 @@ class Reconciler:
             self.plan,
             now,
             drains=self._inputs.drains.get(),
-            wishes=self._annotations.read(settings, snapshots),
+            wishes=self.annotations.read(settings, snapshots),
             memo=self._memo,
         )
         self._journal.extend(plan_decisions(self.plan, plan, now))
         self.plan = plan
+        self.annotations.note(plan.frontends)
         self._prober.retarget(plan.probes)
         applied = await self._plane.apply(plan)
         self._note_listeners(applied, now)

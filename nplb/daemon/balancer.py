@@ -126,6 +126,8 @@ class Balancer:
 
     async def _start(self, line: Line | None, admin_socket: socket.socket | None) -> None:
         parts = self._parts
+        if parts.grants is not None:
+            parts.reconciler.annotations.restore(parts.grants.read())
         parts.relay.start_workers()
         if parts.relay.inherited:
             inherited = read_inheritance(parts.relay.safe.read_bytes)
@@ -174,6 +176,8 @@ class Balancer:
         parts.prober.restore(inherited.verdicts)
         parts.inputs.verdicts.set(inherited.verdicts)
         parts.drains.restore(inherited.drains)
+        if not parts.reconciler.annotations.grants:
+            parts.reconciler.annotations.restore(inherited.grants)
         parts.findings.findings = inherited.findings
         parts.journal.restore(inherited.decisions, inherited.counts)
         parts.reconciler.restore(inherited.plan, sources)
@@ -193,6 +197,8 @@ class Balancer:
         self._turning.spawn(parts.reconciler.run(), "reconciler")
         if parts.runtime is not None:
             self._turning.spawn(self._writer.run(), "state-writer")
+        if parts.grants is not None:
+            self._turning.spawn(parts.grants.run(), "grants")
 
     async def _first_plan(self, line: Line) -> None:
         """Wait until a plan is applied here, so that the new workers take clients.

@@ -18,6 +18,7 @@ from nplb.control.inputs import Inputs
 from nplb.control.keeper import StatusKeeper
 from nplb.control.outbox import Outbox
 from nplb.control.reconciler import Reconciler
+from nplb.daemon.grants import GrantsFile
 from nplb.dataplane.kernel.plane import KernelPlane, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.relay.runtime import RuntimeDirectory
@@ -91,6 +92,14 @@ class Parts:
             now=time.time,
             outbox=self.outbox,
         )
+        self.grants = (
+            GrantsFile(
+                settings.state_dir / "annotations.json",
+                lambda: self.reconciler.annotations.grants,
+            )
+            if settings.state_dir is not None
+            else None
+        )
         self.keeper = StatusKeeper(
             inputs=self.inputs,
             reconciler=self.reconciler,
@@ -157,7 +166,11 @@ class Parts:
     def _not_written(self) -> Mapping[str, str]:
         """What could not be written, which is tried again by and by."""
         self.drains.write_again()
-        return {"drains": self.drains.problem, "access log": self.access.problem}
+        return {
+            "drains": self.drains.problem,
+            "access log": self.access.problem,
+            "annotations": self.grants.problem if self.grants is not None else "",
+        }
 
     def _own_pids(self) -> set[int]:
         return {os.getpid(), *(worker.pid for worker in self.plane.traffic().workers)}

@@ -1,11 +1,12 @@
 """What one control process hands on to the next: written down again and again, restored at a start.
 
-Three parts, each a piece of memory that the relay's workers keep (see `dataplane.relay.safe`), so
+Four parts, each a piece of memory that the relay's workers keep (see `dataplane.relay.safe`), so
 that it also outlives a control that was killed:
 
 snapshots   the clusters' last known state: the next control plans with it at once, and goes on
             with it while an API server is away
 plan        since when each backend is as it is
+grants      what Services have by their annotations
 history     verdicts, manual drains, findings, and the journal's last decisions
 
 A part is written when it has changed, but never for more than a small share of the time. Each is
@@ -28,6 +29,7 @@ from nplb.control.reconciler import Reconciler
 from nplb.daemon.codec import CannotBeCoded, decoder, encoder
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.health.prober import Prober
+from nplb.model.annotations import Grant
 from nplb.model.cluster import EndpointSlice, Node, Service, Snapshot, SourceStatus
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.drain import ManualDrain
@@ -46,6 +48,7 @@ INTERVAL_SECONDS = 1.0
 # Writing a part takes at most this share of one CPU.
 SHARE = 0.02
 DECISIONS = 2000
+PARTS = ("snapshots", "plan", "grants", "history")
 
 # Of what each kind of line is, and which fields of it stand in lines of their own.
 _SPLIT: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -61,6 +64,7 @@ _SINGLE: dict[str, Any] = {
     "drain": ManualDrain,
     "finding": Finding,
     "decision": Decision,
+    "grant": Grant,
     "reload": ReloadStatus,
 }
 
@@ -72,6 +76,7 @@ class Inheritance:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     sources: dict[str, SourceStatus] = field(default_factory=dict)
     plan: Plan = field(default_factory=Plan)
+    grants: tuple[Grant, ...] = ()
     verdicts: dict[Address, Verdict] = field(default_factory=dict)
     drains: tuple[ManualDrain, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -109,13 +114,13 @@ class StateWriter:
         """Look for changes once a second."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
-            for name in ("snapshots", "plan", "history"):
+            for name in PARTS:
                 if self._state_of(name) != self._written.get(name):
                     await self._write(name)
 
     async def write_all(self) -> None:
         """Write everything as it is now."""
-        for name in ("snapshots", "plan", "history"):
+        for name in PARTS:
             self._not_before.pop(name, None)
             await self._write(name)
 
@@ -127,6 +132,8 @@ class StateWriter:
             return [(c, id(one)) for c, one in sorted(inputs.snapshots.get().items())]
         if name == "plan":
             return reconciler.plan.generation
+        if name == "grants":
+            return reconciler.annotations.grants
         return (inputs.verdicts.version, inputs.drains.version, self._from.journal.last)
 
     async def _write(self, name: str) -> None:
@@ -155,6 +162,9 @@ class StateWriter:
                 yield "source", status
         elif name == "plan":
             yield "plan", source.reconciler.plan
+        elif name == "grants":
+            for grant in source.reconciler.annotations.grants:
+                yield "grant", grant
         else:
             for verdict in source.prober.verdicts().values():
                 if verdict.healthy is not None:
@@ -180,6 +190,7 @@ def read_inheritance(read: Callable[[str], bytes | None]) -> Inheritance | None:
     for name, take in (
         ("snapshots", _take_snapshots),
         ("plan", _take_plan),
+        ("grants", _take_grants),
         ("history", _take_history),
     ):
         data = read(name)
@@ -208,6 +219,10 @@ def _take_snapshots(found: Inheritance, lines: Lines) -> None:
 
 def _take_plan(found: Inheritance, lines: Lines) -> None:
     (found.plan,) = lines["plan"]
+
+
+def _take_grants(found: Inheritance, lines: Lines) -> None:
+    found.grants = tuple(lines.get("grant", ()))
 
 
 def _take_history(found: Inheritance, lines: Lines) -> None:

@@ -19,7 +19,21 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What all Services ask for, and what of it is refused."""
+    """What all Services ask for, and what of it is refused. `held` are the edge's ports that
+    frontends have had by annotations, also those of clusters that are not known yet."""
 
     by_service: Mapping[ServiceKey, Wish] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
+    held: Mapping[FrontendKey, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What one Service has by its annotations, for as long as it is the same (`uid`): `good` are
+    the texts in force by their names, `ports` where on the edge its frontends are. It outlives a
+    restart, which so changes nothing of what is served."""
+
+    service: ServiceKey
+    uid: str
+    good: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[FrontendKey, int] = field(default_factory=dict)

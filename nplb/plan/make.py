@@ -63,7 +63,7 @@ def make_plan(
     skipped += (*pools.skipped, *over)
     ports = memo.ports(served)
     if ports is None:
-        ports = assign_ports(settings, served, before)
+        ports = assign_ports(settings, served, before, wishes.held, snapshots)
         memo.keep_ports(served, ports)
     pooled: list[Pooled] = []
     parts = {part.frontend.key: part.frontend for part in previous.pooled}

@@ -5,7 +5,7 @@ stays where it was, or goes where it would be without the annotation, and the an
 refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nplb.alloc.edge import EdgeClaim, EdgeConflict, resolve_edge_ports
@@ -31,24 +31,35 @@ def assign_ports(
     settings: Settings,
     candidates: Sequence[Candidate],
     before: Mapping[FrontendKey, Frontend],
+    held: Mapping[FrontendKey, int],
+    clusters: Collection[str],
 ) -> Ports:
     """Give the edge's addresses to candidates. `before` are the frontends of the plan before:
-    who has a port by its annotation keeps it."""
+    who has a port by its annotation keeps it. Whom that plan does not know has what it had by
+    `held`, and as long as its cluster is none of `clusters`, nobody else gets that."""
     placed = {
         c.key: replace(c, listen=_asked(settings.listen, c.asked)) if c.asked else c
         for c in candidates
     }
     own = {c.key: c for c in candidates if c.asked}
+    listened = {key: _asked(settings.listen, port) for key, port in held.items() if key in own}
+    listened |= {key: before[key].listen for key in own if key in before}
+    kept_free = [
+        EdgeClaim(key=key, addresses=_asked(settings.listen, port), asked=True, held=True)
+        for key, port in held.items()
+        if key.service.cluster not in clusters
+    ]
     beaten_by: dict[FrontendKey, EdgeConflict] = {}
     while True:
-        edge = resolve_edge_ports([_claim(c, before) for c in placed.values()])
-        beaten = [c for c in edge.conflicts if placed[c.loser].asked]
+        claims = [_claim(c, listened.get(c.key, ())) for c in placed.values()]
+        edge = resolve_edge_ports([*claims, *kept_free])
+        beaten = [c for c in edge.conflicts if c.loser in own and placed[c.loser].asked]
         if not beaten:
             break
         # Each turn moves at least one candidate on to what it can have, so this ends.
         for conflict in beaten:
             key = conflict.loser
-            earlier = _earlier(settings, before.get(key), own[key].listen)
+            earlier = _earlier(settings, listened.get(key, ()), own[key].listen)
             if key in beaten_by or earlier in (None, placed[key].asked):
                 placed[key] = replace(own[key], asked=0)
             else:
@@ -68,25 +79,24 @@ def _asked(listen: ListenSettings, port: int) -> tuple[Address, ...]:
     return tuple(Address(ip, port) for ip in listen.addresses)
 
 
-def _claim(candidate: Candidate, before: Mapping[FrontendKey, Frontend]) -> EdgeClaim:
-    held = before.get(candidate.key) if candidate.asked else None
+def _claim(candidate: Candidate, before: tuple[Address, ...]) -> EdgeClaim:
     return EdgeClaim(
         key=candidate.key,
         addresses=candidate.listen,
         pinned=candidate.pinned,
         asked=bool(candidate.asked),
-        held=held is not None and held.listen == candidate.listen,
+        held=bool(candidate.asked) and before == candidate.listen,
         created=candidate.service.created,
     )
 
 
 def _earlier(
-    settings: Settings, before: Frontend | None, default: tuple[Address, ...]
+    settings: Settings, before: tuple[Address, ...], default: tuple[Address, ...]
 ) -> int | None:
     """The port that a frontend has by what its annotation said before, or None."""
-    if before is None or before.listen == default or not before.listen:
+    if not before or before == default:
         return None
-    port = before.listen[0].port
+    port = before[0].port
     ranges = [parse_port_range(text) for text in settings.annotations.ports]
     return port if any(port in span for span in ranges) else None
 

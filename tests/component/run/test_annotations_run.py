@@ -1,6 +1,7 @@
 """An application's team annotates its Service in front of a running edge."""
 
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
 @pytest.fixture
 async def lab(networks: Networks) -> AsyncIterator[Lab]:
     async with make_lab(networks, nodes=2) as lab:
-        await lab.apply(service("web", node_port=30080))
+        # By age and by name, api goes before web.
         await lab.apply(service("api", node_port=30081))
-        for name in ("web", "api"):
+        await lab.apply(service("web", node_port=30080))
+        for name in ("api", "web"):
             await lab.service_ready(f"default/{name}")
         yield lab
 
@@ -40,9 +42,23 @@ def refusals(status: dict[str, object]) -> list[str]:
     ]
 
 
-async def test_a_port_of_ones_own_and_a_wrong_value(edge: Edge, lab: Lab) -> None:
+async def restart(edge: Edge) -> None:
+    edge.signal(signal.SIGTERM)
+    assert await edge.ended() == 0
+    await edge.start()
+
+
+@pytest.mark.parametrize(
+    ("again", "keys"),
+    [(restart, {"state_dir": "state"}), (Edge.upgraded, {})],
+    ids=["restarted", "upgraded"],
+)
+async def test_a_port_of_ones_own_and_a_wrong_value(
+    edge: Edge, lab: Lab, again: Callable[[Edge], Awaitable[None]], keys: dict[str, str]
+) -> None:
     clusters = f"[{{name: lab, kubernetes: {{kubeconfig: {lab.kubeconfig_path}}}}}]"
-    edge.configure(clusters, annotations="{allow: [edge-port, balance], ports: 8000-8099}")
+    allowed = "{allow: [edge-port, balance], ports: 8000-8099}"
+    edge.configure(clusters, annotations=allowed, **keys)
     await edge.start()
     await edge.ready()
     annotate(lab, "web", edge_port="8080", balance="first")
@@ -60,6 +76,13 @@ async def test_a_port_of_ones_own_and_a_wrong_value(edge: Edge, lab: Lab) -> Non
 
     annotate(lab, "api", edge_port="8080")
     await edge.until(lambda s: len(refusals(s)) == 2, "the conflict")
-    assert any("is taken by lab/default/web" in text for text in refusals(await edge.status()))
+    before = refusals(await edge.status())
+    assert any("is taken by lab/default/web" in text for text in before)
+    assert "service api" in await ask(edge.ip, 30081)
+    assert "service web" in await ask(edge.ip, 8080)
+
+    await again(edge)
+    await edge.ready()
+    assert refusals(await edge.status()) == before
     assert "service api" in await ask(edge.ip, 30081)
     assert "service web" in await ask(edge.ip, 8080)

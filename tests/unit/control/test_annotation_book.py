@@ -5,9 +5,12 @@ from dataclasses import replace
 from nplb.control.annotations import AnnotationBook
 from nplb.model.annotations import Wishes
 from nplb.model.cluster import Service
+from nplb.model.keys import FrontendKey
+from nplb.model.plan import Plan
 from nplb.model.reasons import Balance
 from nplb.model.settings import AnnotationSettings, Settings
-from tests.support.builders import a_cluster, a_service, a_snapshot
+from nplb.plan.make import make_plan
+from tests.support.builders import a_cluster, a_node, a_service, a_snapshot
 
 SETTINGS = Settings(
     clusters=(a_cluster(),), annotations=AnnotationSettings(allow=("balance", "on-leave"))
@@ -66,6 +69,44 @@ def test_what_the_configuration_no_longer_allows_ends() -> None:
     assert forbidden.by_service == {}
     assert len(forbidden.refusals) == 1
     assert balance(read(book, service)) is Balance.FIRST
+
+
+def test_what_was_granted_outlives_a_restart() -> None:
+    before = AnnotationBook()
+    read(before, web(balance="first"))
+    read(before, web(balance="last"))
+    after = AnnotationBook()
+    after.restore(before.grants)
+    wishes = read(after, web(balance="last"))
+    assert balance(wishes) is Balance.FIRST
+    [refusal] = wishes.refusals
+    assert "its last good value 'first' stays" in refusal.text
+    after.restore(before.grants)
+    assert read(after, web(uid="u2", balance="last")).by_service == {}, "it is another one"
+
+
+def test_a_port_that_was_had_is_remembered_until_its_cluster_is_known() -> None:
+    settings = replace(
+        SETTINGS,
+        clusters=(a_cluster(), a_cluster("other")),
+        annotations=AnnotationSettings(allow=("edge-port",), ports=("8000-8999",)),
+    )
+    service = web(edge_port="8080")
+    book = AnnotationBook()
+    snapshots = {"prod": a_snapshot([service], [a_node()])}
+    plan = make_plan(settings, snapshots, {}, Plan(), 1.0, wishes=book.read(settings, snapshots))
+    book.note(plan.frontends)
+    key = FrontendKey(service.key, 80)
+    assert [grant.ports for grant in book.grants] == [{key: 8080}]
+
+    after = AnnotationBook()
+    after.restore(book.grants)
+    other = {"other": a_snapshot(cluster="other")}
+    assert after.read(settings, other).held == {key: 8080}
+    assert after.grants == book.grants
+    gone = {**other, "prod": a_snapshot()}
+    assert after.read(settings, gone).held == {}
+    assert after.grants == ()
 
 
 def test_nothing_new_costs_nothing() -> None:

@@ -1,5 +1,6 @@
 """What one control process hands on: it comes back as it was, or not at all."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nplb.aio.tasks import TaskOwner
 from nplb.daemon.codec import CannotBeCoded, decoder, encoder
+from nplb.daemon.grants import GrantsFile
 from nplb.daemon.state import _decode, _encode, read_inheritance
+from nplb.model.annotations import Grant
 from nplb.model.cluster import Snapshot, SourceState, SourceStatus
 from nplb.model.decision import Decision, DecisionKind
-from nplb.model.keys import Address
+from nplb.model.keys import Address, FrontendKey, ServiceKey
 from nplb.model.plan import Plan
 from nplb.model.reasons import Cause
 from nplb.model.settings import ManifestsSource, Settings
@@ -58,6 +62,14 @@ def test_any_verdict_comes_back(verdicts: list[Verdict]) -> None:
     assert _decode(data).get("verdict", []) == verdicts
 
 
+GRANT = Grant(
+    service=ServiceKey("c", "shop", "web"),
+    uid="u1",
+    good={"edge-port": "443"},
+    ports={FrontendKey(ServiceKey("c", "shop", "web"), 80): 443},
+)
+
+
 def a_history(**more: object) -> dict[str, bytes]:
     verdict = Verdict(address=Address("10.0.0.1", 1), healthy=True, since=3.0)
     decisions = [
@@ -77,6 +89,7 @@ def a_history(**more: object) -> dict[str, bytes]:
     return {
         "snapshots": _encode([("snapshot", snapshot), ("source", status)])[0],
         "plan": _encode([("plan", plan)])[0],
+        "grants": _encode([("grant", GRANT)])[0],
         "history": _encode(lines)[0],
     }
 
@@ -92,6 +105,7 @@ def test_an_inheritance_is_read_whole() -> None:
     assert found.identity == "edge-1"
     assert found.plan.frontends
     assert found.snapshots
+    assert found.grants == (GRANT,)
     assert read_inheritance(lambda name: None) is None
 
 
@@ -154,3 +168,26 @@ def test_another_version_reads_what_it_knows() -> None:
 def test_a_type_that_is_not_known_says_so() -> None:
     with pytest.raises(CannotBeCoded):
         encoder(ManifestsSource | Old)
+
+
+def test_what_the_version_before_has_left_is_read_without_grants() -> None:
+    parts = a_history()
+    del parts["grants"]
+    found = read_inheritance(parts.get)
+    assert found is not None
+    assert (found.grants, bool(found.plan.frontends)) == ((), True)
+
+
+async def test_grants_are_on_disk_when_nplb_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"
+    grants: tuple[Grant, ...] = ()
+    file = GrantsFile(path, lambda: grants)
+    assert file.read() == ()
+    async with TaskOwner("test") as tasks:
+        tasks.spawn(file.run(), "grants")
+        await asyncio.sleep(0)
+        grants = (GRANT,)
+    assert GrantsFile(path, tuple).read() == (GRANT,)
+    path.write_text("{")
+    assert GrantsFile(path, tuple).read() == ()
+    assert path.with_name("annotations.json.damaged").exists()

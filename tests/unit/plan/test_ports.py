@@ -30,6 +30,11 @@ def asks(**ports: int) -> Wishes:
     )
 
 
+def had(wishes: Wishes, service: Service, port: int) -> Wishes:
+    """The Service has had this port before a restart."""
+    return replace(wishes, held={FrontendKey(service.key, 80): port})
+
+
 def plan(
     wishes: Wishes,
     previous: Plan | None = None,
@@ -80,6 +85,24 @@ def test_who_had_a_port_by_an_annotation_keeps_it_when_the_next_wish_is_refused(
     assert ports(second) == {"old": 8000, "new": 443}
     third = plan(asks(new=443, old=443), second)
     assert ports(third) == {"old": 8000, "new": 443}, "and goes on to"
+
+
+def test_after_a_restart_everyone_has_the_port_of_before() -> None:
+    made = plan(had(asks(new=443, old=443), NEW, 443))
+    assert ports(made) == {"old": 30080, "new": 443}
+    made = plan(had(asks(new=8000, old=8000), NEW, 443))
+    assert ports(made) == {"old": 8000, "new": 443}, "also whose next wish had been refused"
+
+
+def test_after_a_restart_a_port_waits_for_its_cluster() -> None:
+    elsewhere = a_service("new", a_port(30081), cluster="west", created=200.0)
+    settings = replace(SETTINGS, clusters=(a_cluster(), a_cluster("west")))
+    made = plan(had(asks(old=443), elsewhere, 443), settings=settings, services=(OLD,))
+    assert ports(made) == {"old": 30080}
+    [refusal] = made.refusals
+    assert "west/default/new:80/TCP" in refusal.text
+    known = plan(had(asks(old=443), NEW, 443))
+    assert ports(known) == {"old": 443, "new": 30081}, "it asks for it no more"
 
 
 def test_who_follows_its_node_port_gets_it_back_from_an_annotation() -> None:
