@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from nplb.model.applied import Applied, Traffic
 from nplb.model.cluster import Snapshot, SourceStatus
 from nplb.model.plan import Plan
-from nplb.model.reasons import BackendReason
+from nplb.model.reasons import BackendReason, SkipReason
 from nplb.model.settings import Settings
 from nplb.model.status import ReadyPart, ReloadStatus
 
 # How long after its start an edge waits for a cluster that can't be read, before it serves
 # those that can: one cluster's outage must not take another's clients down with it.
 CLUSTER_GRACE_SECONDS = 30.0
+MAX_NAMES = 5
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Readiness:
         parts.append(
             ReadyPart(name="plan", ok=served, detail="" if served else "no plan applied yet")
         )
+        parts.append(_frontends(plan, applied))
         alive = sum(worker.alive for worker in traffic.workers)
         some_missing = alive < len(traffic.workers) or not alive
         detail = f"{alive} of {len(traffic.workers)} workers run" if some_missing else ""
@@ -83,3 +85,20 @@ class Readiness:
         waiting = f"{probing} backends wait for their first probe" if probing else "no plan yet"
         detail = "" if self.probed_once else waiting
         return ReadyPart(name="probes", ok=self.probed_once, detail=detail)
+
+
+def _frontends(plan: Plan, applied: Applied | None) -> ReadyPart:
+    """An edge that serves none of its frontends is of no use to clients, whoever's fault that is.
+    One that serves some is, and which it does not is said. How the nodes behind them are is not
+    asked: what every edge sees must not take all of them out of service."""
+    served = [f.key for f in plan.frontends if applied is None or applied.listens(f)]
+    listening = set(served)
+    missing = [f.key for f in plan.frontends if f.key not in listening]
+    missing += [s.key for s in plan.skipped if s.reason is SkipReason.EDGE_PORT_TAKEN]
+    detail = ""
+    if missing:
+        names = ", ".join(str(key) for key in sorted(missing)[:MAX_NAMES])
+        more = f" and {len(missing) - MAX_NAMES} more" if len(missing) > MAX_NAMES else ""
+        total = len(served) + len(missing)
+        detail = f"{len(missing)} of {total} can't have their address and port: {names}{more}"
+    return ReadyPart(name="frontends", ok=bool(served) or not missing, detail=detail)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nplb.model.keys import Address, BackendKey, FrontendKey
+from nplb.model.plan import Frontend
 from nplb.model.reasons import EndReason
 
 
@@ -38,6 +39,11 @@ class Applied:
     generation: int
     listen_errors: Mapping[FrontendKey, tuple[ListenError, ...]] = field(default_factory=dict)
     retry_seconds: float | None = None
+
+    def listens(self, frontend: Frontend) -> bool:
+        """Whether the edge listens for a frontend, on one of its addresses at least."""
+        errors = self.listen_errors.get(frontend.key, ())
+        return not errors or len(errors) < len(frontend.listen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

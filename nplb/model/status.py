@@ -77,8 +77,7 @@ class Status:
         """How one of the plan's frontends stands."""
         if self.applied is None:
             return FrontendState.PENDING
-        errors = self.applied.listen_errors.get(frontend.key, ())
-        if errors and len(errors) >= len(frontend.listen):
-            in_use = any(error.in_use for error in errors)
+        if not self.applied.listens(frontend):
+            in_use = any(error.in_use for error in self.applied.listen_errors[frontend.key])
             return FrontendState.CONFLICT if in_use else FrontendState.FAILED
         return FrontendState.SERVING if frontend.active else FrontendState.NO_BACKEND

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,11 +184,22 @@ async def test_a_start_that_fails_says_why_and_nothing_else(edge: Edge, lab: Lab
     assert [one for one in lines[:-1] if not log_line.match(one)] == []
 
 
+def not_ready(status: dict[str, Any]) -> list[str]:
+    return [part["name"] for part in status["ready"] if not part["ok"]]
+
+
 async def test_a_port_that_is_in_use_is_taken_over_when_it_comes_free(edge: Edge, lab: Lab) -> None:
     with hold_port(edge.ip, 30080):
+        echo = hold_port(edge.ip, 30007)
         edge.configure(of_lab(lab))
         await edge.start()
+        await edge.until(lambda s: not_ready(s) == ["frontends"], "all ports to be taken")
+        code, text = await edge.get("/readyz")
+        assert code == 503
+        assert "2 of 2" in text
+        echo.close()
         await edge.serves("echo")
+        await edge.ready()
 
         def conflict(status: dict[str, object]) -> bool:
             frontends = status["plan"]["frontends"]  # type: ignore[index]
