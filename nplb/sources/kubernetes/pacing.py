@@ -18,10 +18,11 @@ class Pacing:
     are at least `gather_seconds` apart, and follow a change by `lag_seconds`.
 
     A Lease is another's to take once its holder has not renewed it for `lease_seconds`; it is
-    renewed every `renew_seconds`. A write may take `write_seconds`. An address is taken out of a
-    status when it has been unwanted for `withdraw_seconds`. Where a right is missing, writing is
-    tried again every `refused_seconds`. What an Event says and still holds is said again after
-    `repeat_event_seconds`, since Events are forgotten after an hour.
+    renewed every `renew_seconds`. A write may take `write_seconds`, and so may all those together
+    with which an edge says goodbye, but each of them only `goodbye_seconds`. An address is taken
+    out of a status when it has been unwanted for `withdraw_seconds`. Where a right is missing,
+    writing is tried again every `refused_seconds`. What an Event says and still holds is said
+    again after `repeat_event_seconds`, since Events are forgotten after an hour.
     """
 
     watch_seconds: tuple[int, int] = (240, 480)
@@ -39,6 +40,7 @@ class Pacing:
     lease_seconds: float = 15.0
     renew_seconds: float = 5.0
     write_seconds: float = 10.0
+    goodbye_seconds: float = 2.0
     withdraw_seconds: float = 10.0
     refused_seconds: float = 60.0
     repeat_event_seconds: float = 1800.0

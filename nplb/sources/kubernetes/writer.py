@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -55,6 +56,7 @@ class KubernetesWriter:
         self._report = report
         self._rng = rng
         self._pacing = pacing or Pacing()
+        self._find = find
         self._sessions = open_sessions(settings, self._pacing, find)
         self._rights = Rights(self._pacing.refused_seconds, time.monotonic)
         writes = settings.writes
@@ -106,13 +108,17 @@ class KubernetesWriter:
 
     async def finish(self, withdrawn: Outbound) -> None:
         """After the end of `run`: take the addresses out, if that is wanted (`withdrawn` is what
-        is to be written then), and give the Lease up. Takes `write_seconds` at most, and says in
-        the log what could not be done."""
+        is to be written then), and give the Lease up. An API server that does not answer holds
+        this up for `goodbye_seconds`, one that does for `write_seconds` at most; what could not be
+        done is said in the log, and is up to the next holder of the Lease."""
         if not self._election.holds:
             return
         withdraw = self._settings.writes.on_stop is OnStop.WITHDRAW
+        patience = self._pacing.write_seconds
+        hurried = replace(self._pacing, write_seconds=self._pacing.goodbye_seconds)
+        sessions = open_sessions(self._settings, hurried, self._find)
         try:
-            async with asyncio.timeout(self._pacing.write_seconds), self._sessions.use() as session:
+            async with asyncio.timeout(patience), sessions.use() as session:
                 if withdraw:
                     await self._statuses.turn(
                         session, withdrawn.ingress, self._may_write, at_once=True
@@ -122,7 +128,7 @@ class KubernetesWriter:
             what = "addresses may stay in the status of Services" if withdraw else "the Lease stays"
             log.warning("cluster %s: %s: %s", self._name, what, str(error) or "no answer")
         finally:
-            await self._sessions.close()
+            await sessions.close()
 
     def _may_write(self) -> bool:
         return self._election.holds

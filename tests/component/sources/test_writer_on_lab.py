@@ -21,6 +21,7 @@ from nplb.model.plan import Plan
 from nplb.model.settings import ClusterSettings, ListenSettings, OnStop, Settings, WriteSettings
 from nplb.plan.make import make_plan
 from nplb.plan.outbound import Served, ingress_writes
+from nplb.sources.kubernetes.pacing import Pacing
 from nplb.sources.kubernetes.writer import KubernetesWriter
 from tests.support.eventually import eventually
 from tests.support.reading import FAST, Reading, kubeconfig, kubernetes_cluster, reading
@@ -104,7 +105,7 @@ class WritingEdge:
 
 @asynccontextmanager
 async def an_edge(
-    cluster: ClusterSettings, identity: str, *, finish: bool = False
+    cluster: ClusterSettings, identity: str, *, finish: bool = False, pacing: Pacing = QUICK
 ) -> AsyncIterator[WritingEdge]:
     statuses: list[WriterStatus] = []
     writer = KubernetesWriter(
@@ -113,7 +114,7 @@ async def an_edge(
         report=statuses.append,
         now=time.time,
         rng=random.Random(identity),
-        pacing=QUICK,
+        pacing=pacing,
     )
     async with reading(cluster) as said:
         edge = WritingEdge(cluster, said, writer)
@@ -247,6 +248,21 @@ async def test_the_end_takes_the_addresses_out_if_told_and_frees_the_lease(
         await eventually(lambda: addresses(api) == OURS, "the addresses")
     assert addresses(api) == (OURS if on_stop is OnStop.KEEP else [])
     assert not lease(api)["holderIdentity"]
+
+
+async def test_an_api_server_that_hangs_does_not_hold_up_the_end(
+    api: ApiServer, cluster: ClusterSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    writes = dataclasses.replace(WRITES, on_stop=OnStop.WITHDRAW)
+    cluster = dataclasses.replace(cluster, writes=writes)
+    pacing = dataclasses.replace(QUICK, write_seconds=3600.0, goodbye_seconds=0.1)
+    async with an_edge(cluster, "one", finish=True, pacing=pacing):
+        await eventually(lambda: addresses(api) == OURS, "the addresses")
+        api.faults.hang()
+    assert [r.getMessage() for r in caplog.records if "addresses may stay" in r.getMessage()]
+    assert addresses(api) == OURS
+    assert lease(api)["holderIdentity"] == "one", "who comes next waits for it, and takes them out"
+    api.faults.clear()
 
 
 async def test_a_service_made_anew_under_its_name_is_not_taken_for_the_old_one(
