@@ -12,28 +12,37 @@ import time
 from nplb.dataplane.kernel.plane import KernelPlane
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState
-from tests.support.kernelplans import a_frontend, a_plan, with_state
+from tests.support.kernelplans import a_frontend, a_plan, with_state, without
 from tests.support.netns import namespaces
 
 
 async def measure(frontends: int, backends: int) -> None:
-    """Apply, apply again, and take one node down and up in every frontend."""
+    """Apply, apply again, take nodes down and up in every frontend, and let one leave and join."""
     ips = [f"10.72.{n // 250}.{n % 250 + 1}" for n in range(backends)]
     whole = [
         a_frontend(f"web-{n}", ips=ips, edge_port=10000 + n, node_port=30000 + n)
         for n in range(frontends)
     ]
     down = [with_state(frontend, backends // 2, BackendState.DOWN) for frontend in whole]
+    second = [with_state(frontend, 1, BackendState.DOWN) for frontend in down]
+    gone = [without(frontend, backends // 2) for frontend in whole]
     single = [with_state(whole[0], 1, BackendState.DOWN), *whole[1:]]
     plane = KernelPlane(now=lambda: 0.0)
     print(f"{frontends} frontends of {backends} backends; cpu is nplb's and nft's together")
     show("first apply", [await cost(plane, whole)])
     show("the same plan again", [await cost(plane, whole)])
-    for name, changed in (("one node, all frontends", down), ("one backend", single)):
+    for name, before, after in (
+        ("one node goes down, comes up", whole, down),
+        ("a second one", down, second),
+        ("one node leaves, joins", whole, gone),
+        ("one backend", whole, single),
+    ):
+        await plane.apply(a_plan(*before))
         costs = []
         for _ in range(5):
-            costs += [await cost(plane, changed), await cost(plane, whole)]
+            costs += [await cost(plane, after), await cost(plane, before)]
         show(name, costs)
+    await plane.apply(a_plan(*whole))
     show("taken over by a new process", [await cost(KernelPlane(now=lambda: 0.0), whole)])
 
 

@@ -301,8 +301,9 @@ class _Rule:
             how = self._take("inc", "random")
             self._take("mod")
             count = int(self._take())
-            turn = self._edge._turns[self._chain]
-            self._edge._turns[self._chain] += 1
+            rule = f"{self._chain} {count}"  # no chain has two of one size
+            turn = self._edge._turns[rule]
+            self._edge._turns[rule] += 1
             return str(turn % count if how == "inc" else self._edge._rng.randrange(count))
         source = self._value()
         self._take("mod")

@@ -41,13 +41,16 @@ def transaction(have: Ruleset | None, want: Ruleset) -> str:
     for name in sorted(replaced):
         lines.append(f"delete {old.sets[name].kind} {TABLE} {name}")
     lines += [f"delete {old.sets[s].kind} {TABLE} {s}" for s in gone_sets]
-    for each in (*new_sets, *(want.sets[name] for name in sorted(replaced))):
+    made = (*new_sets, *(want.sets[name] for name in sorted(replaced)))
+    for each in made:
         lines.append(_add_set(each))
+    for name in rewritten:
+        lines += [f"add rule {TABLE} {name} {rule}" for rule in want.chains[name].rules or ()]
+    # After the rules: the kernel looks at every element of a map for each rule that names it.
+    for each in made:
         lines += _element_lines("add", each.name, each.elements, each.elements)
     for name, _, added in differences:
         lines += _element_lines("add", name, added, added)
-    for name in rewritten:
-        lines += [f"add rule {TABLE} {name} {rule}" for rule in want.chains[name].rules or ()]
     lines += [f"delete chain {TABLE} {c}" for c in gone_chains]
     lines += [f"delete counter {TABLE} {name}" for name in sorted(old.counters - want.counters)]
     return "\n".join([*lines, ""]) if lines else ""

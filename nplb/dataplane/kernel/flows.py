@@ -8,6 +8,7 @@ deadline has passed, a policy to close.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nplb.dataplane.kernel.serving import changed_places
 from nplb.model.keys import FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendReason, BackendState
@@ -40,23 +41,23 @@ class Leavers:
     def __init__(self) -> None:
         self._gone: dict[Source, float] = {}
         self._before: dict[FrontendKey, Frontend] = {}
+        self._deadlines: dict[FrontendKey, dict[Source, float]] = {}
 
     def observe(self, frontends: Iterable[Frontend], now: float) -> Due:
         """Take the plan's frontends. `now` is epoch seconds."""
         current = {frontend.key: frontend for frontend in frontends}
+        own: dict[FrontendKey, dict[Source, float]] = {}
         deadlines: dict[Source, float] = {}
         for key, frontend in current.items():
             before = self._before.get(key)
             if before is not None and before is not frontend:
                 self._note_gone(before, frontend, now)
-            for backend in [b for b in frontend.backends if b.state is not BackendState.ACTIVE]:
-                deadline = _deadline(frontend, backend)
-                if deadline is not None:
-                    deadlines[source(backend)] = deadline
+            own[key] = self._deadlines[key] if before is frontend else _deadlines(frontend)
+            deadlines |= own[key]
         for key, before in self._before.items():
             if key not in current:
                 self._note_gone(before, None, now)
-        self._before = current
+        self._before, self._deadlines = current, own
         if self._gone:
             present = {source(b) for frontend in current.values() for b in frontend.backends}
             self._gone = {s: d for s, d in self._gone.items() if s not in present}
@@ -74,9 +75,7 @@ class Leavers:
 
     def _note_gone(self, before: Frontend, after: Frontend | None, now: float) -> None:
         now_there = after.backends if after is not None else ()
-        pairs = zip(before.backends, now_there, strict=False)
-        same = not [b for b, a in pairs if b is not a and b.key is not a.key]
-        if same and len(before.backends) <= len(now_there):
+        if changed_places(now_there, before.backends) is not None:
             return  # the usual case: a state has changed, and nobody has left
         left = {b.key for b in now_there}
         for backend in before.backends:
@@ -91,6 +90,13 @@ class Leavers:
                 deadline = now
             if deadline is not None:
                 self._gone.setdefault(source(backend), deadline)
+
+
+def _deadlines(frontend: Frontend) -> dict[Source, float]:
+    """When the connections of backends end that are in the plan, but not active."""
+    resting = [b for b in frontend.backends if b.state is not BackendState.ACTIVE]
+    found = [(source(backend), _deadline(frontend, backend)) for backend in resting]
+    return {each: deadline for each, deadline in found if deadline is not None}
 
 
 def _deadline(frontend: Frontend, backend: Backend) -> float | None:

@@ -3,154 +3,147 @@
 README.md in this package shows the packet's way through what is rendered here.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
+from nplb.dataplane.kernel.draws import Draw, Layout, chains_of, draw, layout_of
 from nplb.dataplane.kernel.guards import Guard, render_guard
 from nplb.dataplane.kernel.names import Names, identity
 from nplb.dataplane.kernel.ruleset import Chain, ElementSet, Ruleset
-from nplb.dataplane.kernel.seats import HASHED, seats_by_client, seats_in_turn
-from nplb.dataplane.kernel.serving import FAMILY, Row, canonical, family_of, rows_of, serve
+from nplb.dataplane.kernel.serving import (
+    FAMILY,
+    Rows,
+    canonical,
+    changed_places,
+    family_of,
+    rows_after,
+    rows_of,
+)
 from nplb.dataplane.kernel.skeleton import CLIENT_ENTRIES, LISTEN_MAPS, skeleton
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend
-from nplb.model.reasons import Balance
-from nplb.model.relay import NoBackend
-from nplb.policy.hashing import text_hash
-
-# Any constant will do, so long as every edge has the same: "nplb".
-JHASH_SEED = 0x6E706C62
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """One family's backends: the elements of their table, and all their addresses. `digest` is
-    the table's content as a short text."""
-
-    seats: Mapping[str, str]
-    nodes: frozenset[str]
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """A frontend's chain for one family, but for the name of the map that it draws from.
-    `own` is the map's name if no other frontend has the same backends; `rule` has {map} for
-    it, and is empty without a backend."""
-
-    chain: str
-    own: str
-    family: int
-    layout: _Layout
-    shareable: bool
-    first: tuple[str, ...]
-    rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What one frontend contributes: its own sets and chains, and elements of shared maps."""
+    """What one frontend contributes, whoever of its backends serves: its own sets and chains, and
+    elements of shared maps."""
 
     sets: tuple[ElementSet, ...]
     chains: tuple[Chain, ...]
-    draws: tuple["Draw", ...]
+    draws: tuple[Draw, ...]
     counters: tuple[str, ...]
     elements: tuple[tuple[str, str, str], ...]  # the shared map, key, data
-    nodes: tuple[frozenset[str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A frontend, and what was made of it: `layouts` are in the order of the piece's draws."""
+
+    frontend: Frontend
+    rows: Rows
+    layouts: tuple[Layout, ...]
+    piece: Piece
 
 
 def render(frontends: Iterable[Frontend]) -> Ruleset:
     """The whole table for these frontends."""
-    return assemble(render_frontend(frontend) for frontend in frontends)
+    return assemble([render_frontend(frontend, None) for frontend in frontends])
 
 
-def assemble(pieces: Iterable[Piece]) -> Ruleset:
-    """One table of the pieces of all frontends."""
+def assemble(rendered: Iterable[Rendered]) -> Ruleset:
+    """One table of what was made of all frontends."""
     sets: dict[str, ElementSet] = {}
     chains: dict[str, Chain] = {}
     counters: set[str] = set()
     shared: dict[str, dict[str, str]] = {}
     nodes: dict[int, frozenset[str]] = {}
-    draws: list[Draw] = []
-    for piece in pieces:
-        draws += piece.draws
-        for each in piece.sets:
-            sets[each.name] = each
+    draws: list[tuple[Draw, Layout]] = []
+    for each in rendered:
+        piece = each.piece
+        draws += zip(piece.draws, each.layouts, strict=True)
+        for own in piece.sets:
+            sets[own.name] = own
         for chain in piece.chains:
             chains[chain.name] = chain
         counters.update(piece.counters)
         for name, key, data in piece.elements:
             shared.setdefault(name, {})[key] = data
-        for group in piece.nodes:
-            nodes[id(group)] = group
+        for layout in each.layouts:
+            nodes[id(layout.nodes)] = layout.nodes
     for ip in sorted(frozenset().union(*nodes.values())):
         shared.setdefault(f"nodes{family_of(ip)}", {})[ip] = ""
-    _add_draws(draws, sets, chains)
+    for chain in chains_of(draws, sets):
+        chains[chain.name] = chain
     base = skeleton(shared)
     return Ruleset(sets=base.sets | sets, chains=base.chains | chains, counters=frozenset(counters))
-
-
-def _add_draws(draws: list[Draw], sets: dict[str, ElementSet], chains: dict[str, Chain]) -> None:
-    """The frontends' chains, and the maps that they draw from.
-
-    Frontends with the same backends draw from one map, each with a counter of its own: a node
-    that goes down for all of them is one small map. A frontend that is alone with its backends
-    has a map of its own, of which single elements change.
-    """
-    users = Counter((d.family, d.layout.digest) for d in draws if d.shareable)
-    for draw in draws:
-        rules = draw.first
-        if draw.rule:
-            alone = not draw.shareable or users[draw.family, draw.layout.digest] == 1
-            name = draw.own if alone else f"s{draw.family}-{draw.layout.digest}"
-            if name not in sets:
-                sets[name] = ElementSet(
-                    name=name,
-                    # A number, whichever way it is drawn: nft 1.0.6 crashes when it lists a
-                    # map whose key is said to be a jhash.
-                    key="numgen inc mod 2",
-                    data=f"{FAMILY[draw.family].ip} daddr",
-                    typeof=True,
-                    elements=draw.layout.seats,
-                )
-            rules = (*rules, draw.rule.replace("{map}", name))
-        chains[draw.chain] = Chain(name=draw.chain, rules=rules)
 
 
 class Renderer:
     """Renders plans one after the other, and only what has changed since the last one."""
 
     def __init__(self) -> None:
-        self._pieces: dict[FrontendKey, tuple[Frontend, Piece]] = {}
+        self._rendered: dict[FrontendKey, Rendered] = {}
 
     def render(self, frontends: Iterable[Frontend]) -> Ruleset:
         """The whole table for these frontends, as `render` gives it."""
-        before, self._pieces = self._pieces, {}
-        for frontend in frontends:
-            known = before.get(frontend.key)
-            if known is None or (known[0] is not frontend and known[0] != frontend):
-                known = (frontend, render_frontend(frontend))
-            self._pieces[frontend.key] = known
-        return assemble(piece for _, piece in self._pieces.values())
+        before = self._rendered
+        self._rendered = {f.key: render_frontend(f, before.get(f.key)) for f in frontends}
+        return assemble(self._rendered.values())
 
 
-def render_frontend(frontend: Frontend) -> Piece:
-    """One frontend's part of the table."""
+def render_frontend(frontend: Frontend, before: Rendered | None) -> Rendered:
+    """One frontend's part of the table. `before` is what was made of it last."""
+    if before is not None and before.frontend is frontend:
+        return before
+    places = None
+    if before is not None:
+        places = changed_places(frontend.backends, before.frontend.backends)
+    if before is None or places is None:
+        rows = rows_of(frontend)
+    else:
+        rows = rows_after(before.rows, frontend.backends, places)
+    layouts = tuple([layout_of(frontend, rows, number) for number in families_of(frontend)])
+    served = [bool(layout.seats) for layout in layouts]
+    if (
+        before is not None
+        and (places is not None or not _names_backends(frontend))
+        and _settings(frontend) == _settings(before.frontend)
+        and served == [bool(layout.seats) for layout in before.layouts]
+    ):
+        piece = before.piece
+    else:
+        piece = _piece(frontend, served)
+    return Rendered(frontend, rows, layouts, piece)
+
+
+def _names_backends(frontend: Frontend) -> bool:
+    """Whether a piece has elements for each backend."""
+    return bool(frontend.relay.affinity_seconds) or not frontend.kernel.masquerade
+
+
+def families_of(frontend: Frontend) -> list[int]:
+    """The address families that clients use."""
+    return sorted({family_of(address.ip) for address in frontend.listen})
+
+
+def _settings(frontend: Frontend) -> tuple[object, ...]:
+    """All of a frontend that its piece is made of, but its backends."""
+    f = frontend
+    return f.listen, f.node_port, f.balance, f.relay, f.kernel
+
+
+def _piece(frontend: Frontend, served: Iterable[bool]) -> Piece:
+    """What a frontend contributes. `served` says for each family whether any backend serves."""
     sets: list[ElementSet] = []
     chains: list[Chain] = []
     counters: set[str] = set()
     elements: list[tuple[str, str, str]] = []
-    nodes: list[frozenset[str]] = []
     draws: list[Draw] = []
     protocol = frontend.key.protocol.lower()
-    rows = rows_of(frontend)
-    families = {family_of(address.ip) for address in frontend.listen}
-    for number in sorted(families):
+    for number, serves in zip(families_of(frontend), served, strict=True):
         names = Names(identity(frontend.key), number)
-        layout = _layout_of(frontend, rows, number)
-        guard = render_guard(frontend, names, bool(layout.seats))
+        guard = render_guard(frontend, names, serves)
         for address in frontend.listen:
             if family_of(address.ip) != number:
                 continue
@@ -164,16 +157,14 @@ def render_frontend(frontend: Frontend) -> Piece:
             affinity_map, remember = _affinity(frontend, names)
             sets.append(affinity_map)
             chains.append(remember)
-        draws.append(_draw(frontend, names, layout))
+        draws.append(draw(frontend, names, serves))
         elements += _backend_elements(frontend, names)
-        nodes.append(layout.nodes)
     return Piece(
         sets=tuple(sets),
         chains=tuple(chains),
         draws=tuple(draws),
         counters=tuple(sorted(counters)),
         elements=tuple(elements),
-        nodes=tuple(nodes),
     )
 
 
@@ -183,48 +174,6 @@ def _add_guard(
     chains.append(guard.chain)
     sets += [each for each in guard.sets if each.name not in {s.name for s in sets}]
     counters.update(guard.counters)
-
-
-def _layout_of(frontend: Frontend, rows: tuple[Row, ...], number: int) -> _Layout:
-    options = frontend.relay
-    hashed = frontend.balance in HASHED
-    return _layout(
-        rows,
-        number,
-        options.no_backend is NoBackend.FAIL_OPEN,
-        options.spill_below,
-        frontend.balance if hashed else Balance.ROUND_ROBIN,
-        # The relay's tables are made of addresses with their ports.
-        frontend.node_port if hashed else 0,
-    )
-
-
-@lru_cache(maxsize=1024)
-def _layout(
-    rows: tuple[Row, ...],
-    number: int,
-    fail_open: bool,
-    spill_below: float,
-    balance: Balance,
-    port: int,
-) -> _Layout:
-    """The same object for the same backends, however many frontends have them."""
-    chosen = serve(rows, fail_open=fail_open, spill_below=spill_below)
-    mine = [
-        (canonical(ip), weight, serves)
-        for (ip, weight, _, _), serves in zip(rows, chosen, strict=True)
-        if family_of(ip) == number
-    ]
-    nodes = frozenset(ip for ip, _, _ in mine)
-    if balance not in HASHED:
-        seated = seats_in_turn(tuple(mine))
-        digest = f"{text_hash(' '.join(seated)):016x}"
-        return _Layout({str(seat): ip for seat, ip in enumerate(seated)}, nodes, digest)
-    served = [(ip, weight) for ip, weight, serves in mine if serves]
-    if not served:
-        return _Layout({}, nodes, "")
-    table = seats_by_client(balance, tuple((f"{ip}:{port}", weight) for ip, weight in served))
-    return _Layout({str(place): served[at][0] for place, at in enumerate(table)}, nodes, "")
 
 
 def _listen_key(ip: str, port: int, protocol: str, number: int) -> tuple[str, str]:
@@ -252,39 +201,12 @@ def _affinity(frontend: Frontend, names: Names) -> tuple[ElementSet, Chain]:
     return remembered, Chain(name=names.remember, rules=(rule,))
 
 
-def _draw(frontend: Frontend, names: Names, layout: _Layout) -> Draw:
-    family = FAMILY[names.family]
-    seats, port = len(layout.seats), frontend.node_port
-    dnat = f"meta l4proto {frontend.key.protocol.lower()} dnat {family.ip} to"
-    first: tuple[str, ...] = ()
-    rule = ""
-    if seats:
-        if frontend.relay.affinity_seconds:
-            first = (f"{dnat} {family.ip} saddr map @{names.affinity} : {port}",)
-        if frontend.balance in HASHED:
-            number = f"jhash {family.ip} saddr mod {seats} seed 0x{JHASH_SEED:x}"
-        elif frontend.balance is Balance.RANDOM:
-            number = f"numgen random mod {seats}"
-        else:
-            number = f"numgen inc mod {seats}"
-        rule = f"{dnat} {number} map @{{map}} : {port}"
-    return Draw(
-        chain=names.chain,
-        own=names.backends,
-        family=names.family,
-        layout=layout,
-        shareable=frontend.balance not in HASHED,
-        first=first,
-        rule=rule,
-    )
-
-
 def _backend_elements(frontend: Frontend, names: Names) -> list[tuple[str, str, str]]:
     """What the shared maps say of this frontend's backends."""
     protocol = frontend.key.protocol.lower()
     elements = [("node-ports", f"{protocol} . {frontend.node_port}", "")]
     affinity, kept = bool(frontend.relay.affinity_seconds), not frontend.kernel.masquerade
-    if affinity or kept:
+    if _names_backends(frontend):
         for backend in frontend.backends:
             if family_of(backend.key.address.ip) != names.family:
                 continue

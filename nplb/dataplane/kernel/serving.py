@@ -1,8 +1,11 @@
 """What of a frontend the kernel is to do: which backends serve, and for which family."""
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress, count
+from operator import is_not
 
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendState
@@ -40,14 +43,51 @@ def canonical(ip: str) -> str:
     return socket.inet_ntop(kind, socket.inet_pton(kind, ip))
 
 
-# What matters of a backend here: its address, weight, state and tier. Frontends with the same
-# nodes have equal rows, so that what follows from them is worked out once.
+# What matters of a backend here: its address, weight, state and tier.
 Row = tuple[str, int, BackendState, int]
 
 
-def rows_of(frontend: Frontend) -> tuple[Row, ...]:
-    """A frontend's backends as rows, in their order."""
-    return tuple([(b.key.address.ip, b.weight, b.state, b.tier) for b in frontend.backends])
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """A frontend's backends as rows, in their order. Frontends with the same nodes have the very
+    same object, so that what follows from it is worked out once, and found by identity."""
+
+    all: tuple[Row, ...]
+
+
+def rows_of(frontend: Frontend) -> Rows:
+    """The rows of a frontend's backends."""
+    rows = [(b.key.address.ip, b.weight, b.state, b.tier) for b in frontend.backends]
+    return _the_same(tuple(rows))
+
+
+def changed_places(now: tuple[Backend, ...], before: tuple[Backend, ...]) -> list[int] | None:
+    """Where backends are other objects than before; None if others have come, gone or moved."""
+    if len(now) != len(before):
+        return None
+    places = list(compress(count(), map(is_not, now, before)))
+    same = [now[n].key is before[n].key or now[n].key == before[n].key for n in places]
+    return places if all(same) else None
+
+
+def rows_after(before: Rows, now: tuple[Backend, ...], places: Iterable[int]) -> Rows:
+    """The rows of backends that have changed in these places alone."""
+    changed = [(n, now[n]) for n in places]
+    rows = [(n, (b.key.address.ip, b.weight, b.state, b.tier)) for n, b in changed]
+    return _changed(before, tuple(rows))
+
+
+@lru_cache(maxsize=1024)
+def _the_same(rows: tuple[Row, ...]) -> Rows:
+    return Rows(rows)
+
+
+@lru_cache(maxsize=1024)
+def _changed(rows: Rows, changes: tuple[tuple[int, Row], ...]) -> Rows:
+    changed = list(rows.all)
+    for place, row in changes:
+        changed[place] = row
+    return _the_same(tuple(changed))
 
 
 def serve(rows: tuple[Row, ...], *, fail_open: bool, spill_below: float) -> tuple[bool, ...]:
@@ -72,7 +112,7 @@ def serving(frontend: Frontend) -> tuple[Backend, ...]:
     """The backends that get new connections, of both families."""
     options = frontend.relay
     chosen = serve(
-        rows_of(frontend),
+        rows_of(frontend).all,
         fail_open=options.no_backend is NoBackend.FAIL_OPEN,
         spill_below=options.spill_below,
     )

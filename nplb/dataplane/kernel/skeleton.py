@@ -22,6 +22,9 @@ AFTER_FILTERS = "filter + 10"
 # first packet. Values are (name of the set, what it counts).
 OPENED, SENT, ANSWERED = "opened", "sent", "answered"
 TRAFFIC_SETS = (OPENED, SENT, ANSWERED)
+# A packet that was in a frontend's chain when a transaction was committed may have asked a map
+# before it was filled and another after it was emptied: it asks once more.
+_ASK = ("jump frontends", "jump frontends")
 
 
 def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
@@ -66,12 +69,12 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
         Chain(
             name="nat-prerouting",
             hook="type nat hook prerouting priority dstnat; policy accept;",
-            rules=("jump frontends",),
+            rules=_ASK,
         ),
         Chain(
             name="nat-output",
             hook="type nat hook output priority -100; policy accept;",
-            rules=("jump frontends",),
+            rules=_ASK,
         ),
         Chain(name="frontends", rules=_dispatch("")),
         Chain(

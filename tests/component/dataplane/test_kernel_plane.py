@@ -503,21 +503,41 @@ async def test_what_only_the_relay_can_do_is_said(world: Site, plane: KernelPlan
     assert "access_log" in detail
 
 
+class Recorder(Nft):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    async def apply(self, text: str) -> None:
+        self.written.append(text)
+        await super().apply(text)
+
+
 async def test_one_backend_is_one_element(world: Site, plane: KernelPlane) -> None:
     """What is written when one backend goes down."""
     frontend = a_frontend(ips=tuple(f"10.72.1.{n}" for n in range(2, 52)))
-    written: list[str] = []
-
-    class Recorder(Nft):
-        async def apply(self, text: str) -> None:
-            written.append(text)
-            await super().apply(text)
-
-    recorded = KernelPlane(nft=Recorder(), now=lambda: CLOCK)
+    nft = Recorder()
+    recorded = KernelPlane(nft=nft, now=lambda: CLOCK)
     await recorded.apply(a_plan(frontend))
     await recorded.apply(a_plan(frontend))
-    assert len(written) == 1
+    assert len(nft.written) == 1
     await recorded.apply(a_plan(with_state(frontend, 7, BackendState.DOWN)))
-    lines = written[1].splitlines()
+    lines = nft.written[1].splitlines()
     assert len([line for line in lines if line.startswith("add element")]) <= 1
     assert len(lines) <= 4
+
+
+async def test_one_node_of_all_frontends_is_no_rule(world: Site, plane: KernelPlane) -> None:
+    """Whatever the number of frontends, and each goes on giving all nodes in turn."""
+    nft = Recorder()
+    recorded = KernelPlane(nft=nft, now=lambda: CLOCK)
+    frontends = [a_frontend(f"web-{n}", edge_port=n) for n in (443, 444)]
+    down = [with_state(f, 1, BackendState.DOWN) for f in frontends]
+    both, alone = {"one": 2, "two": 2}, {"two": 4}
+    for plan, wanted in ((frontends, both), (down, alone), (frontends, both)):
+        await recorded.apply(a_plan(*plan))
+        for port in (443, 444):
+            assert await served(world, 4, Address(EDGE.ip, port)) == wanted
+    assert not [line for text in nft.written[1:] for line in text.splitlines() if " rule " in line]

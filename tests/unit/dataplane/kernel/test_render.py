@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nplb.dataplane.kernel.changes import transaction
 from nplb.dataplane.kernel.render import Renderer, render
 from nplb.dataplane.kernel.ruleset import ruleset_text
 from nplb.model.kernel import KernelOptions, Refusal
@@ -97,13 +98,32 @@ def test_the_nearest_tier_serves_while_enough_of_it_is_active() -> None:
     assert seated(both) == {"3", "4"}
 
 
-def test_frontends_with_the_same_backends_share_a_map_and_nothing_else() -> None:
-    one, two = a_frontend("one", edge_port=1), a_frontend("two", edge_port=2)
-    other = with_state(a_frontend("other", edge_port=3), 1, BackendState.DOWN)
-    maps = [s for s in render([one, two, other]).sets if s[:3] in ("s4-", "b4-")]
-    assert len(maps) == 2
-    alone = [s for s in render([one, other]).sets if s[:3] in ("s4-", "b4-")]
-    assert all(name.startswith("b4-") for name in alone)
+def maps_of(*frontends: Frontend) -> list[tuple[str, int]]:
+    """The maps that frontends draw from: the first letter of the name, and how many seats."""
+    sets = render(frontends).sets.items()
+    return sorted((name[0], len(s.elements)) for name, s in sets if name[:3] in ("s4-", "b4-"))
+
+
+def test_frontends_with_the_same_backends_share_maps_and_nothing_else() -> None:
+    one, two, other = (a_frontend(f"web-{n}", edge_port=n) for n in (1, 2, 3))
+    differs = with_state(other, 1, BackendState.DOWN)
+    assert maps_of(one, two, other) == [("s", 0), ("s", 2)]
+    assert maps_of(one, two, differs) == [("b", 1), ("s", 0), ("s", 2)]
+    assert maps_of(one, differs) == [("b", 1), ("b", 2)]
+
+
+def test_two_who_see_their_backends_otherwise_than_most_share_one_map() -> None:
+    frontends = [a_frontend(f"web-{n}", edge_port=n) for n in range(1, 6)]
+    frontends[:2] = [with_state(f, 1, BackendState.DOWN) for f in frontends[:2]]
+    assert maps_of(*frontends) == [("s", 0), ("s", 1), ("s", 2)]
+
+
+def test_a_node_that_goes_down_for_all_writes_no_rule() -> None:
+    frontends = [a_frontend(f"web-{n}", edge_port=n) for n in range(1, 4)]
+    down = [with_state(frontend, 1, BackendState.DOWN) for frontend in frontends]
+    for before, after in ((frontends, down), (down, frontends)):
+        lines = transaction(render(before), render(after)).splitlines()
+        assert [line.split()[:2] for line in lines] == [["delete", "element"], ["add", "element"]]
 
 
 def test_names_never_clash() -> None:

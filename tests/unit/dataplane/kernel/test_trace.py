@@ -16,6 +16,7 @@ from tests.support.nfttrace import Edge, Packet
 from tests.unit.dataplane.kernel.test_render import CASES
 
 OWN = ("10.71.0.1", "10.72.1.1", "fd71::1", "127.0.0.1")
+NODES = ("10.72.1.2", "10.72.2.2", "10.72.3.2")
 CLIENT, CLIENT6 = "198.51.100.7", "2001:db8:9::7"
 
 
@@ -105,6 +106,20 @@ def test_shares_are_exact() -> None:
             assert seen == {"10.72.1.2": 300, "10.72.2.2": 100}
         else:
             assert 250 < seen["10.72.1.2"] < 350
+
+
+def test_shares_are_exact_where_frontends_share_their_maps() -> None:
+    both = [a_frontend(f"web-{n}", ips=NODES, edge_port=n) for n in (1, 2)]
+    for down in (0, 1):
+        frontends = [with_state(f, 1, BackendState.DOWN) for f in both] if down else both
+        edge = edge_with(*frontends)
+        # Taking turns would give each frontend nodes of its own, if they shared a counter.
+        sent = [
+            (n, edge.send(syn(dport=n, sport=turn)).packet.dst)
+            for turn in range(1000, 1006)
+            for n in (1, 2)
+        ]
+        assert Counter(sent) == {(n, ip): 6 // (3 - down) for n in (1, 2) for ip in NODES[down:]}
 
 
 def test_one_client_has_one_backend_where_it_is_asked_for() -> None:
