@@ -6,6 +6,7 @@ lab, a port book, a copy from etcd), `observe` takes it and finds leaks as the r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from nplb.alloc.allocator import RangeSnapshot
@@ -14,6 +15,7 @@ from nplb.alloc.forecast import History, full_at
 from nplb.alloc.portrange import PortRange
 from nplb.alloc.repair import INTERVAL_SECONDS, Problem, Repair, RepairReport
 from nplb.model.cluster import Service, Snapshot
+from nplb.model.difference import difference
 from nplb.model.finding import Finding
 from nplb.model.keys import ServiceKey
 from nplb.model.ledger import (
@@ -38,11 +40,11 @@ class _Known(NamedTuple):
 
 
 class Ledger:
-    """One cluster's ledger. `view` is what it showed last; `services` are those of the last
-    snapshot, by key; `taken` is what the cluster's allocator must have taken now.
+    """One cluster's ledger. `view` is what it showed last; `taken` is what the cluster's allocator
+    must have taken now.
 
-    Services that did not change between two snapshots (the same object) cost a dictionary
-    lookup each; while all hold the same numbers the view stands for a few seconds.
+    Services that did not change between two snapshots cost nothing, and while all hold the same
+    numbers the view stands for a few seconds.
     """
 
     __slots__ = (
@@ -55,7 +57,6 @@ class Ledger:
         "_services",
         "cluster",
         "port_range",
-        "services",
         "taken",
         "view",
     )
@@ -63,9 +64,8 @@ class Ledger:
     def __init__(self, cluster: str, port_range: PortRange) -> None:
         self.cluster = cluster
         self.port_range = port_range
-        self.services: Mapping[ServiceKey, Service] = {}
         self.view: LedgerView | None = None
-        self._services: tuple[Service, ...] | None = None
+        self._services: tuple[Service, ...] = ()
         self._known: dict[ServiceKey, _Known] = {}
         self._entries: dict[int, LedgerEntry] = {}
         self._history = History()
@@ -94,16 +94,11 @@ class Ledger:
             and limited_to == self.view.limited_to
             and 0 <= now - self.view.observed_at < REST_SECONDS
         )
-        if self.view is not None and rests and snapshot.services is self._services:
-            return self.view
-        self._services = snapshot.services
-        known = self._look_at(snapshot.services, now)
-        held_before, self._known = self._known, known
-        self.services = {key: seen.service for key, seen in known.items()}
-        if self.view is not None and rests and _hold_the_same(held_before, known):
+        same = self._look_at(snapshot.services, now)
+        if self.view is not None and rests and same:
             return self.view
         self._check(stored, snapshot.services, now)
-        entries = self._enter(known.values(), now)
+        entries = self._enter(self._known.values(), now)
         used = _count(entries.values())
         self._history.note(now, used)
         bands = tuple(self._bands(used, now))
@@ -128,19 +123,35 @@ class Ledger:
         entry = self._entries.get(number)
         return entry.holders if entry is not None else ()
 
-    def _look_at(self, services: Sequence[Service], now: float) -> dict[ServiceKey, _Known]:
-        known: dict[ServiceKey, _Known] = {}
+    @property
+    def services(self) -> Mapping[ServiceKey, Service]:
+        """The Services of the last snapshot, by key."""
+        return {key: seen.service for key, seen in self._known.items()}
+
+    def service(self, key: ServiceKey) -> Service | None:
+        """One Service of the last snapshot."""
+        seen = self._known.get(key)
+        return seen.service if seen is not None else None
+
+    def _look_at(self, services: tuple[Service, ...], now: float) -> bool:
+        """Take in what has changed. Returns whether the same Services hold the same numbers."""
+        gone, come = difference(self._services, services, attrgetter("key"))
         first_look = self.view is None
-        for service in services:
-            before = self._known.get(service.key)
-            if before is None or before.service is not service:
-                began = service.created if first_look and service.created is not None else now
-                holdings = _holdings(service, before, began)
-                if before is not None and before.holdings == holdings:
-                    holdings = before.holdings
-                before = _Known(service, holdings)
-            known[service.key] = before
-        return known
+        known = self._known
+        same = len(gone) == len(come)
+        for service in come:
+            before = known.get(service.key)
+            began = service.created if first_look and service.created is not None else now
+            holdings = _holdings(service, before, began)
+            if before is not None and before.holdings == holdings:
+                holdings = before.holdings
+            else:
+                same = False
+            known[service.key] = _Known(service, holdings)
+        if not same:  # who is listed first keeps a number
+            self._known = {service.key: known[service.key] for service in services}
+        self._services = services
+        return same
 
     def _check(self, stored: RangeSnapshot | None, services: Sequence[Service], now: float) -> None:
         """Run the repair check over what is stored, as often as the API server does."""
@@ -226,14 +237,6 @@ class Ledger:
 
 
 _NAMESPACE = "namespace/"
-
-
-def _hold_the_same(before: Mapping[ServiceKey, _Known], now: Mapping[ServiceKey, _Known]) -> bool:
-    """Whether the same Services, in the same order, hold the same numbers (the same objects)."""
-    return len(before) == len(now) and all(
-        one.holdings is other.holdings
-        for one, other in zip(before.values(), now.values(), strict=True)
-    )
 
 
 def band_of(port_range: PortRange, number: int) -> Band:

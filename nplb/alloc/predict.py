@@ -86,7 +86,7 @@ class Batch:
 
     def existing(self, key: ServiceKey) -> Service | None:
         """The Service of that name, as it is or as an earlier one of the batch made it."""
-        return self._sent.get(key) or self._ledger.services.get(key)
+        return self._sent.get(key) or self._ledger.service(key)
 
     def send(
         self, service: Service, review: Callable[[Service], Refused | None] | None = None

@@ -2,48 +2,49 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from operator import attrgetter
 
+from nplb.model.difference import difference
 from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import BackendReason
 
 _SHOWN = 5
+_KEY = attrgetter("key")
 
 
-class KeptFrontends:
-    """Which frontends keep backends that the API would take out. Each is looked through once:
-    what is known of one holds as long as it is the same object."""
+class Alarming:
+    """Which frontends keep backends that the API would take out, and which are in panic. Each is
+    looked through once: what is known of one holds as long as it is the same."""
 
     def __init__(self) -> None:
-        self._known: dict[FrontendKey, tuple[Frontend, bool]] = {}
+        self._frontends: tuple[Frontend, ...] = ()
+        self._kept: dict[FrontendKey, Frontend] = {}
+        self._panic: dict[FrontendKey, Frontend] = {}
 
-    def of(self, plan: Plan) -> list[Frontend]:
-        """Those of this plan."""
-        before, self._known = self._known, {}
-        found = []
-        for frontend in plan.frontends:
-            known = before.get(frontend.key)
-            if known is None or known[0] is not frontend:
-                kept = any(b.reason is BackendReason.KEPT for b in frontend.backends)
-                known = frontend, kept
-            self._known[frontend.key] = known
-            if known[1]:
-                found.append(frontend)
-        return found
+    def of(self, plan: Plan) -> tuple[list[Frontend], list[Frontend]]:
+        """Those of this plan, in its order."""
+        gone, come = difference(self._frontends, plan.frontends, _KEY)
+        self._frontends = plan.frontends
+        for frontend in gone:
+            self._kept.pop(frontend.key, None)
+            self._panic.pop(frontend.key, None)
+        for frontend in come:
+            if any(backend.reason is BackendReason.KEPT for backend in frontend.backends):
+                self._kept[frontend.key] = frontend
+            if frontend.panic:
+                self._panic[frontend.key] = frontend
+        return sorted(self._kept.values(), key=_KEY), sorted(self._panic.values(), key=_KEY)
 
 
-def plan_findings(
-    plan: Plan, now: float, keeping: KeptFrontends | None = None
-) -> Iterator[Finding]:
-    """Every alarm that this plan gives. `keeping` makes it quicker, from one plan to the next."""
+def plan_findings(plan: Plan, now: float, alarming: Alarming | None = None) -> Iterator[Finding]:
+    """Every alarm that this plan gives. `alarming` makes it quicker, from one plan to the next."""
     kept: dict[str, list[Frontend]] = {}
     panics: dict[str, list[Frontend]] = {}
-    for frontend in (keeping or KeptFrontends()).of(plan):
-        kept.setdefault(frontend.key.service.cluster, []).append(frontend)
-    for frontend in plan.frontends:
-        if frontend.panic:
-            panics.setdefault(frontend.key.service.cluster, []).append(frontend)
+    for found, frontends in zip((kept, panics), (alarming or Alarming()).of(plan), strict=True):
+        for frontend in frontends:
+            found.setdefault(frontend.key.service.cluster, []).append(frontend)
     for cluster, frontends in sorted(kept.items()):
         yield _kept(cluster, frontends, now)
     for cluster, frontends in sorted(panics.items()):

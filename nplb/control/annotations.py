@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from nplb.config.annotations import AnnotationReader, Reading, annotated
 from nplb.model.annotations import Grant, Wish, Wishes
 from nplb.model.cluster import Service, Snapshot
+from nplb.model.difference import difference
 from nplb.model.keys import FrontendKey, ServiceKey
 from nplb.model.plan import Frontend
 from nplb.model.refusal import Refusal
 from nplb.model.settings import Settings
+
+_NOTHING = Wish()
 
 
 class AnnotationBook:
@@ -45,26 +49,26 @@ class AnnotationBook:
             return self._wishes
         if self._reader is None or not same_settings:
             self._reader = AnnotationReader(settings)
-        entries: dict[ServiceKey, _Entry] = {}
-        for listed in services.values():
-            for service in listed:
-                if not service.annotations or not service.uses_node_ports:
-                    continue
-                entry = self._entries.get(service.key)
-                if entry is None or entry.service is not service or not same_settings:
-                    texts = annotated(service)
-                    if not texts:
-                        continue
+        known = self._entries
+        entries = dict(known) if same_settings else {}
+        for name in services.keys() | self._services.keys():
+            listed = self._services.get(name, ()) if same_settings else ()
+            gone, come = difference(listed, services.get(name, ()), attrgetter("key"))
+            for service in gone:
+                entries.pop(service.key, None)
+            for service in come:
+                texts = annotated(service) if service.uses_node_ports else {}
+                if texts:
+                    entry = known.get(service.key)
                     before = entry.grant if entry is not None else self._restored.get(service.key)
-                    entry = _read(self._reader, service, texts, before)
-                entries[service.key] = entry
+                    entries[service.key] = _read(self._reader, service, texts, before)
         self._settings, self._services, self._entries = settings, services, entries
         self._noted = None
         unknown = {cluster.name for cluster in settings.clusters} - snapshots.keys()
         self._restored = {k: g for k, g in self._restored.items() if k.cluster in unknown}
         self._collect()
         wishes = Wishes(
-            by_service={key: e.wish for key, e in entries.items() if e.wish != Wish()},
+            by_service={key: e.wish for key, e in entries.items() if e.wish != _NOTHING},
             refusals=tuple(refusal for key in sorted(entries) for refusal in entries[key].refusals),
             held={key: port for grant in self.grants for key, port in grant.ports.items()},
         )

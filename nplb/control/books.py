@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
+from operator import attrgetter, itemgetter
 
 from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import PortRange, parse_port_range
-from nplb.control.alarms import KeptFrontends, plan_findings
+from nplb.control.alarms import Alarming, plan_findings
 from nplb.model.applied import Applied
 from nplb.model.cluster import Snapshot, SourceStatus
+from nplb.model.difference import difference
 from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.keys import POOL, Address, FrontendKey
 from nplb.model.ledger import EdgeLedgerView, EdgePortView, HostPortView, LedgerView
-from nplb.model.plan import Plan
+from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import SkipReason
 from nplb.model.refusal import PREFIX, Refusal
 from nplb.model.settings import ClusterSettings, EdgePort, Settings
@@ -43,8 +45,8 @@ class Books:
         self.ledgers: tuple[LedgerView, ...] = ()
         self.edge = EdgeLedgerView()
         self._ledgers: dict[str, Ledger] = {}
-        self._kept = KeptFrontends()
-        self._wanted: dict[Address, FrontendKey] = {}
+        self._alarming = Alarming()
+        self._frontends: tuple[Frontend, ...] = ()
         self._edge_ports_shown: tuple[EdgePortView, ...] = ()
         self._busy: frozenset[Address] = frozenset()
         self._others: tuple[HostPortView, ...] = ()
@@ -65,7 +67,7 @@ class Books:
         found += [f for _, status in sorted(sources.items()) for f in _objects(status, now)]
         found += [f for snapshot in snapshots.values() for f in _weights(snapshot, now)]
         found += [_refused(refusal, now) for refusal in plan.refusals]
-        found += plan_findings(plan, now, self._kept)
+        found += plan_findings(plan, now, self._alarming)
         found += named_in_vain(settings, snapshots, now)
         found += [_unwritten(what, why, now) for what, why in self._not_written().items() if why]
         own = (*self._conflicts(plan, now), *await self._in_use(plan, applied, now))
@@ -73,20 +75,21 @@ class Books:
         overlap = ephemeral_finding(ephemeral, _listened(settings), now)
         own = (*own, *((overlap,) if overlap is not None else ()))
         self.edge = EdgeLedgerView(
-            ports=self._edge_ports(_wanted(plan)),
+            ports=self._edge_ports(plan),
             others=self._others,
             ephemeral=ephemeral,
             findings=own,
         )
         return (*found, *own)
 
-    def _edge_ports(self, wanted: dict[Address, FrontendKey]) -> tuple[EdgePortView, ...]:
+    def _edge_ports(self, plan: Plan) -> tuple[EdgePortView, ...]:
         """Who has which address of the edge; what was shown last if that is the same."""
-        if wanted != self._wanted:
-            self._wanted = wanted
+        before, self._frontends = self._frontends, plan.frontends
+        gone, come = difference(before, plan.frontends, attrgetter("key"))
+        if [(f.key, f.listen) for f in gone] != [(f.key, f.listen) for f in come]:
             self._edge_ports_shown = tuple(
                 EdgePortView(address=address.ip, port=address.port, holder=str(key))
-                for address, key in sorted(wanted.items(), key=lambda item: item[0])
+                for address, key in sorted(_wanted(plan).items(), key=itemgetter(0))
             )
         return self._edge_ports_shown
 

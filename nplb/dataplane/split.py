@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from nplb.model.applied import Applied, BackendCounters, FrontendCounters, ListenError, Traffic
@@ -75,7 +76,7 @@ class SplitPlane:
         self._make_kernel = make_kernel
         self._kernel: KernelSide | None = None
         # None before the first plan.
-        self._on_relay: frozenset[FrontendKey] | None = None
+        self._on_relay: tuple[Frontend, ...] | None = None
 
     async def start_kernel(self) -> None:
         """Start the kernel plane now, so that what it lacks is said at once.
@@ -101,18 +102,16 @@ class SplitPlane:
         """
         to_kernel = tuple(f for f in plan.frontends if f.plane is PlaneKind.KERNEL)
         to_relay = tuple(f for f in plan.frontends if f.plane is not PlaneKind.KERNEL)
-        if self._on_relay is None:  # the process before may have served it there
-            self._on_relay = self._relay.inherited_frontends()
-        leaving = tuple(f for f in to_kernel if f.key in self._on_relay)
-        both = tuple(sorted((*to_relay, *leaving), key=lambda f: f.key))
-        applied = await self._relay.apply(replace(plan, frontends=both))
+        on_relay = self._keys_on_relay() if to_kernel else frozenset()
+        leaving = tuple(f for f in to_kernel if f.key in on_relay)
+        applied = await self._relay.apply(replace(plan, frontends=_sorted(to_relay, leaving)))
         in_kernel = await self._apply_kernel(plan, to_kernel)
         now = self._now()
         kept = self._still_on_relay(leaving, in_kernel, now)
-        to_relay = tuple(sorted((*to_relay, *kept), key=lambda f: f.key))
+        to_relay = _sorted(to_relay, kept)
         if len(kept) < len(leaving):
             applied = await self._relay.apply(replace(plan, frontends=to_relay))
-        self._on_relay = frozenset(f.key for f in to_relay)
+        self._on_relay = to_relay
         waits = [w for w in (applied.retry_seconds, in_kernel.retry_seconds) if w is not None]
         waits += [max(0.0, until - now) for until in self._lingering.values()]
         return Applied(
@@ -120,6 +119,11 @@ class SplitPlane:
             listen_errors={**applied.listen_errors, **in_kernel.listen_errors},
             retry_seconds=min(waits, default=None),
         )
+
+    def _keys_on_relay(self) -> frozenset[FrontendKey]:
+        if self._on_relay is None:  # the process before may have served it there
+            return self._relay.inherited_frontends()
+        return frozenset(frontend.key for frontend in self._on_relay)
 
     def _still_on_relay(
         self, leaving: tuple[Frontend, ...], in_kernel: Applied, now: float
@@ -167,6 +171,10 @@ class SplitPlane:
             backends=_merged(relay.backends, kernel.backends, _add_backends),
             workers=relay.workers,
         )
+
+
+def _sorted(one: tuple[Frontend, ...], other: tuple[Frontend, ...]) -> tuple[Frontend, ...]:
+    return tuple(sorted((*one, *other), key=attrgetter("key"))) if other else one
 
 
 def _all_failed(frontend: Frontend, detail: str) -> tuple[ListenError, ...]:

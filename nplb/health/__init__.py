@@ -12,7 +12,6 @@ verdict      what the observations in a row amount to, by the table in `health.t
 stream       the probes that the services of one node share
 
 agenda       what is to happen when; pure
-difference   which targets went and came between two plans; pure
 table        hysteresis as a table; pure
 sharing      whom a stream asks next, and when a node is down for all its services; pure
 causes       what an error number says, and of whom; pure

@@ -19,24 +19,27 @@ import resource
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Protocol
 
 from nplb.health import table
 from nplb.health.agenda import Agenda
 from nplb.health.causes import classify
 from nplb.health.connects import IN_PROGRESS, Connects
-from nplb.health.difference import difference
 from nplb.health.latencies import Latencies
 from nplb.health.probe import Probe
 from nplb.health.probes.conversation import Result
 from nplb.health.probes.kinds import conversation_for
 from nplb.health.sharing import NodeStream
 from nplb.health.verdicts import Verdicts
+from nplb.model.difference import difference
 from nplb.model.keys import Address
 from nplb.model.reasons import Cause
 from nplb.model.verdict import ProbeTarget, Probing, Verdict
 
 log = logging.getLogger(__name__)
+
+_ADDRESS = attrgetter("address")
 
 TICK_SECONDS = 0.01
 """Probes due within a tick start together: 100 wake-ups a second at most."""
@@ -143,7 +146,7 @@ class Prober:
         targets have one address."""
         if targets == self._targets:
             return
-        gone, come = difference(self._targets, targets)
+        gone, come = difference(self._targets, targets, _ADDRESS)
         wanted = {target.address: target for target in come}
         self._targets = targets
         at = self._loop.time() if self._loop is not None else 0.0

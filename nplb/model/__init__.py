@@ -21,6 +21,7 @@ decision   what was decided, when and why: an entry of the journal
 status     everything above at one moment, for web, metrics and commands
 finding    something an operator should know, with what to do about it
 ledger     who holds which NodePort, ready to be shown
+difference  what two tuples of values do not share
 secrets    what must not be shown in any text
 errors     one root exception, three families by blame
 """

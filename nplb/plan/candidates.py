@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 from nplb.model.annotations import Wish
-from nplb.model.cluster import Service, ServicePort, ServiceType, Snapshot
+from nplb.model.cluster import Service, ServicePort, ServiceType
+from nplb.model.difference import difference
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Skipped
@@ -43,51 +46,73 @@ class Candidate:
     asked: int = 0
 
 
-class OfService(NamedTuple):
-    """What was found of one Service, and of what."""
+class _OfService(NamedTuple):
+    """What was found of one Service."""
 
     service: Service
-    wish: Wish
     candidates: Sequence[Candidate]
     skipped: Sequence[Skipped]
 
 
 _NOTHING = Wish()
+_KEY = attrgetter("key")
 
 
-def find_candidates(
-    settings: Settings,
-    cluster: ClusterSettings,
-    snapshot: Snapshot,
-    wishes: Mapping[ServiceKey, Wish],
-    known: dict[ServiceKey, OfService] | None = None,
-) -> tuple[list[Candidate], list[Skipped]]:
-    """The ports of one cluster that want a frontend, and those that get none, with why. `known`
-    is what was found with the same settings before, and is brought up to date."""
-    selector = parse_selector(cluster.service_selector)
-    entries: dict[str, list[FrontendSettings]] = {}
-    for entry in settings.frontends:
-        entries.setdefault(entry.service, []).append(entry)
-    known = {} if known is None else known
-    now: dict[ServiceKey, OfService] = {}
-    found: list[Candidate] = []
-    skipped: list[Skipped] = []
-    for service in snapshot.services:
-        if not service.uses_node_ports:
-            continue
-        wish = wishes.get(service.key, _NOTHING)
-        of = known.get(service.key)
-        if of is None or of.service is not service or of.wish is not wish:
-            own = entries.get(service.key.short, ())
-            chosen = is_chosen(cluster, selector, service)
-            mine = _of_service(settings, cluster, service, own, wish) if chosen else ((), ())
-            of = OfService(service, wish, *mine)
-        now[service.key] = of
-        found += of.candidates
-        skipped += of.skipped
-    known.clear()
-    known.update(now)
-    return found, skipped
+class Finder:
+    """Finds the candidates of one cluster again and again, with the same settings, at the cost of
+    the Services that have changed.
+
+    Invariant: `_found` has what was made of each of `_services` that uses NodePorts and of its
+    wish in `_wishes`, and nothing else.
+    """
+
+    def __init__(self, settings: Settings, cluster: ClusterSettings) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._selector = parse_selector(cluster.service_selector)
+        self._entries: dict[str, list[FrontendSettings]] = {}
+        for entry in settings.frontends:
+            self._entries.setdefault(entry.service, []).append(entry)
+        self._services: tuple[Service, ...] = ()
+        self._wishes: Mapping[ServiceKey, Wish] = {}
+        self._found: dict[ServiceKey, _OfService] = {}
+
+    def find(
+        self, services: tuple[Service, ...], wishes: Mapping[ServiceKey, Wish]
+    ) -> tuple[list[Candidate], list[Skipped]]:
+        """The ports that want a frontend, and those that get none, with why. `wishes` is what the
+        Services ask for; a wish that is another one is another object."""
+        found = self._found
+        gone, come = difference(self._services, services, _KEY)
+        again = {service.key: service for service in come if service.uses_node_ports}
+        for service in gone:
+            if service.key not in again:
+                found.pop(service.key, None)
+        for key in _changed(self._wishes, wishes):
+            if key in found:
+                again[key] = found[key].service
+        for key, service in again.items():
+            found[key] = self._look_at(service, wishes.get(key, _NOTHING))
+        self._services, self._wishes = services, wishes
+        return (
+            list(chain.from_iterable(one.candidates for one in found.values())),
+            list(chain.from_iterable(one.skipped for one in found.values())),
+        )
+
+    def _look_at(self, service: Service, wish: Wish) -> _OfService:
+        if not is_chosen(self._cluster, self._selector, service):
+            return _OfService(service, (), ())
+        own = self._entries.get(service.key.short, ())
+        return _OfService(service, *_of_service(self._settings, self._cluster, service, own, wish))
+
+
+def _changed(
+    before: Mapping[ServiceKey, Wish], after: Mapping[ServiceKey, Wish]
+) -> list[ServiceKey]:
+    """The Services whose wish is another one."""
+    if before is after:
+        return []
+    return [key for key in before.keys() | after.keys() if before.get(key) is not after.get(key)]
 
 
 def _of_service(

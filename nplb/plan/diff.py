@@ -1,8 +1,10 @@
 """What changed between two plans, as entries for the journal."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 from nplb.model.decision import Decision, DecisionKind
+from nplb.model.difference import difference
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Backend, Frontend, Plan
 from nplb.model.reasons import BackendReason, BackendState
@@ -22,10 +24,10 @@ def plan_decisions(previous: Plan, plan: Plan, now: float) -> tuple[Decision, ..
 def _decisions(previous: Plan, plan: Plan, now: float) -> Iterator[Decision]:
     if plan is previous:
         return
-    before = {frontend.key: frontend for frontend in previous.frontends}
-    after = {frontend.key: frontend for frontend in plan.frontends}
-    changed = {key for key, new in after.items() if before.get(key) is not new}
-    for key in sorted(changed | (before.keys() - after.keys())):
+    gone, come = difference(previous.frontends, plan.frontends, attrgetter("key"))
+    before = {frontend.key: frontend for frontend in gone}
+    after = {frontend.key: frontend for frontend in come}
+    for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if new is None:
             yield _entry(key, now, DecisionKind.FRONTEND_REMOVED, text="no longer served")

@@ -1,7 +1,8 @@
 """`make_plan`: all frontends and backends as they should be, each with its reason."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from nplb.model.annotations import Wishes
 from nplb.model.cluster import Snapshot
@@ -12,15 +13,12 @@ from nplb.model.reasons import SkipReason
 from nplb.model.refusal import Refusal
 from nplb.model.settings import Settings
 from nplb.model.verdict import Verdict
-from nplb.plan.candidates import Candidate, find_candidates
-from nplb.plan.frontend import Probed, make_frontend
-from nplb.plan.memo import Memo
+from nplb.plan.candidates import Candidate
+from nplb.plan.frontend import make_frontend
+from nplb.plan.memo import Known, Made, Memo
 from nplb.plan.pools import gather_pools, make_pool
-from nplb.plan.ports import assign_ports
+from nplb.plan.ports import Ports, assign_ports
 from nplb.plan.quota import within_quota
-from nplb.plan.spread import nodes_limit
-from nplb.plan.view import ClusterView
-from nplb.policy.evidence import NodeEvidence
 
 NO_WISHES = Wishes()
 
@@ -45,18 +43,20 @@ def make_plan(
     `memo` makes it quicker and changes nothing of it.
     """
     memo = Memo() if memo is None else memo
-    memo.begin(settings, drains, verdicts, previous)
-    before = {frontend.key: frontend for frontend in previous.frontends}
+    before = memo.begin(settings, verdicts, previous)
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
+    clusters: dict[str, Known] = {}
     for cluster in sorted(settings.clusters, key=lambda c: c.name):
         snapshot = snapshots.get(cluster.name)
         if snapshot is not None:
-            found, left = find_candidates(
-                settings, cluster, snapshot, wishes.by_service, memo.services(cluster.name)
-            )
+            finder = memo.finder(settings, cluster)
+            found, left = finder.find(snapshot.services, wishes.by_service)
             candidates += found
             skipped += left
+            if found:
+                known = memo.know(settings, cluster, snapshot, drains, found)
+                clusters[cluster.name] = known
 
     pools = gather_pools(settings, candidates)
     served, over = within_quota(pools.candidates, settings.frontends_per_namespace, before)
@@ -65,49 +65,38 @@ def make_plan(
     if ports is None:
         ports = assign_ports(settings, served, before, wishes.held, snapshots)
         memo.keep_ports(served, ports)
+    skipped += _lost(ports)
     pooled: list[Pooled] = []
     parts = {part.frontend.key: part.frontend for part in previous.pooled}
     frontends: list[Frontend] = []
-    probed: list[Probed] = []
-    views: dict[str, ClusterView] = {}
-    known: dict[str, tuple[NodeEvidence, int]] = {}
+    made: list[Made] = []
 
     def make(candidate: Candidate, earlier: Frontend | None) -> Frontend:
-        cluster = candidate.cluster
-        view = views.get(cluster.name)
-        if view is None:
-            view = memo.view(settings, cluster, snapshots[cluster.name], drains)
-            views[cluster.name] = view
-            empty = _empty_ports(view, candidates)
-            ports_here = sum(1 for one in candidates if one.cluster.name == cluster.name)
-            known[cluster.name] = (
-                memo.evidence(cluster.name, verdicts, empty),
-                nodes_limit(settings.nodes_per_service, ports_here, len(view.nodes)),
-            )
-        evidence, most = known[cluster.name]
-        made = memo.frontend(candidate, view, most, earlier)
-        if made is None:
+        known = clusters[candidate.cluster.name]
+        new = memo.again(candidate, known, earlier)
+        if new is None:
             frontend, probes = make_frontend(
                 settings,
                 candidate,
-                view,
+                known.view,
                 verdicts,
                 earlier,
                 now,
-                evidence=evidence,
-                most_nodes=most,
+                evidence=known.evidence,
+                most_nodes=known.most_nodes,
             )
-            probes = memo.keep_frontend(candidate, view, most, frontend, probes)
-            made = frontend, probes
-        probed.append(made[1])
-        return made[0]
+            new = memo.keep(candidate, known, frontend, probes)
+        made.append(new)
+        return new.frontend
 
-    for candidate in sorted(ports.candidates, key=lambda c: c.key):
-        lost = ports.lost.get(candidate.key)
-        if lost is not None:
-            skipped.append(
-                Skipped(key=candidate.key, reason=SkipReason.EDGE_PORT_TAKEN, detail=lost)
-            )
+    held = memo.held()
+    for candidate in sorted(ports.candidates, key=attrgetter("key")):
+        if ports.lost and candidate.key in ports.lost:
+            continue
+        same = held.get(id(candidate))
+        if same is not None:
+            made.append(same)
+            frontends.append(same.frontend)
             continue
         members = pools.members.get(candidate.key)
         if members is None:
@@ -117,30 +106,29 @@ def make_plan(
         frontends.append(make_pool(settings, candidate, own, before.get(candidate.key)))
         pooled += [Pooled(frontend=frontend, pool=candidate.key) for frontend, _ in own]
 
+    probed = [one.probes for one in made]
     targets, detection = memo.probes.plan(probed, settings.sharing, previous.probes)
     plan = Plan(
         generation=previous.generation,
         frontends=tuple(frontends),
-        skipped=tuple(sorted(skipped, key=lambda s: s.key)),
+        skipped=tuple(sorted(skipped, key=attrgetter("key"))),
         probes=targets,
         detection=detection,
-        ready_ignored=tuple(name for name in sorted(views) if not views[name].ready_counts),
+        ready_ignored=tuple(n for n, known in clusters.items() if not known.view.ready_counts),
         pooled=tuple(sorted(pooled, key=lambda part: part.frontend.key)),
         refusals=_sorted((*wishes.refusals, *ports.refusals)),
     )
     plan = previous if plan == previous else replace(plan, generation=previous.generation + 1)
-    memo.end(plan)
+    memo.end(previous, plan, made)
     return plan
+
+
+def _lost(ports: Ports) -> Iterator[Skipped]:
+    for candidate in ports.candidates if ports.lost else ():
+        if candidate.key in ports.lost:
+            detail = ports.lost[candidate.key]
+            yield Skipped(key=candidate.key, reason=SkipReason.EDGE_PORT_TAKEN, detail=detail)
 
 
 def _sorted(refusals: Iterable[Refusal]) -> tuple[Refusal, ...]:
     return tuple(sorted(refusals, key=lambda refusal: (refusal.service, refusal.name)))
-
-
-def _empty_ports(view: ClusterView, candidates: Iterable[Candidate]) -> frozenset[int]:
-    """The NodePorts of one cluster's Services that have no endpoint."""
-    return frozenset(
-        candidate.port.node_port
-        for candidate in candidates
-        if candidate.cluster.name == view.cluster.name and view.endpoints(candidate.service).empty
-    )

@@ -8,23 +8,27 @@ configuration, everything is made anew. It belongs to one loop, which gives it t
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from nplb.model.cluster import Snapshot
+from nplb.model.difference import difference
 from nplb.model.drain import ManualDrain
-from nplb.model.keys import Address, FrontendKey, ServiceKey
+from nplb.model.keys import Address, FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import BackendReason
 from nplb.model.settings import ClusterSettings, Settings
 from nplb.model.verdict import Verdict
-from nplb.plan.candidates import Candidate, OfService
+from nplb.plan.candidates import Candidate, Finder
 from nplb.plan.frontend import KUBE_PROXY_PORT, Probed, rows_for
 from nplb.plan.ports import Ports
 from nplb.plan.probes import ProbePlan
+from nplb.plan.spread import nodes_limit
 from nplb.plan.view import ClusterView, Row
 from nplb.policy.evidence import NOTHING_KNOWN, NodeEvidence, judge_nodes
 
 _STRETCH = 256
+_KEY = attrgetter("key")
 
 
 class _Claim(NamedTuple):
@@ -36,7 +40,7 @@ class _Claim(NamedTuple):
     created: float | None
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
     """A frontend with all that it was made of, but verdicts and what they say of nodes: it used
     those of its own ports and of the nodes at `ips`. `rows` are its nodes out of `all_rows`.
     `restless`: time alone, or another node, may change it."""
@@ -52,6 +56,16 @@ class _Made(NamedTuple):
     restless: bool
 
 
+class Known(NamedTuple):
+    """What the candidates of one cluster share in a pass: the most nodes that each may use, and
+    the addresses of nodes of which something else is known than in the pass before."""
+
+    view: ClusterView
+    evidence: NodeEvidence
+    most_nodes: int
+    nodes_changed: AbstractSet[str]
+
+
 class _Judged(NamedTuple):
     """What these verdicts say of the nodes of one cluster, with these ports empty."""
 
@@ -63,97 +77,118 @@ class _Judged(NamedTuple):
 class Memo:
     """One loop's memory. `begin` and `end` enclose a pass.
 
-    Invariant: between two passes `_frontends` has what the pass before made, or found to hold;
-    so what has changed since that pass is all that may make one of them stale. After a pass
-    that did not come to its end, or for another plan than that pass's, there are none.
+    Invariant: between two passes `_made` has what the pass before made, or found to hold, by
+    candidate (`id`); so what has changed since that pass is all that may make one of them stale.
+    After a pass that did not come to its end, or for another plan than that pass's, there are
+    none.
     """
 
     def __init__(self) -> None:
         self._settings: Settings | None = None
-        self._drains: Sequence[ManualDrain] = ()
         self._verdicts: Mapping[Address, Verdict] = {}
         self._verdicts_before: Mapping[Address, Verdict] = {}
-        self._plan: Plan | None = None
         self._changed: AbstractSet[Address] = frozenset()
         self._ports_changed: AbstractSet[int] = frozenset()
         self._forget()
 
     def _forget(self) -> None:
-        self._services: dict[str, dict[ServiceKey, OfService]] = {}
+        self._plan: Plan | None = None
+        self._finders: dict[str, Finder] = {}
         self._views: dict[str, tuple[Snapshot, ClusterView]] = {}
         self._evidence: dict[str, _Judged] = {}
-        self._frontends: dict[FrontendKey, _Made] = {}
-        self._made: dict[FrontendKey, _Made] = {}
-        self._ports: tuple[list[_Claim], Ports] | None = None
-        self._nodes_changed: dict[str, AbstractSet[str]] = {}
+        self._known: dict[str, Known] = {}
+        self._known_before: dict[str, Known] = {}
+        self._ports: tuple[Sequence[Candidate], Ports] | None = None
+        self._frontends: dict[FrontendKey, Frontend] = {}
+        self._made: dict[int, Made] = {}
+        self._by_key: dict[FrontendKey, Made] | None = None
         self.probes = ProbePlan()
 
     def begin(
-        self,
-        settings: Settings,
-        drains: Sequence[ManualDrain],
-        verdicts: Mapping[Address, Verdict],
-        previous: Plan,
-    ) -> None:
-        """A pass with these inputs begins."""
-        if settings is not self._settings or drains != self._drains:
+        self, settings: Settings, verdicts: Mapping[Address, Verdict], previous: Plan
+    ) -> Mapping[FrontendKey, Frontend]:
+        """A pass with these inputs begins. Returns the frontends of the plan before."""
+        if settings is not self._settings:
             self._forget()
         if previous is not self._plan:
-            self._frontends = {}
+            self._made = {}
+            self._frontends = {frontend.key: frontend for frontend in previous.frontends}
         self._plan = None
+        self._by_key = None
+        self._known, self._known_before = {}, self._known
         self._verdicts_before = self._verdicts
         self._changed = _changed_addresses(self._verdicts, verdicts)
         self._ports_changed = {port for _, port in self._changed}
-        self._settings, self._drains, self._verdicts = settings, drains, verdicts
-        self._made = {}
+        self._settings, self._verdicts = settings, verdicts
+        return self._frontends
 
-    def end(self, plan: Plan) -> None:
-        """The pass has made this plan."""
+    def end(self, previous: Plan, plan: Plan, made: Sequence[Made]) -> None:
+        """The pass has made this plan out of these."""
+        gone, come = difference(previous.frontends, plan.frontends, _KEY)
+        for frontend in gone:
+            del self._frontends[frontend.key]
+        self._frontends.update((frontend.key, frontend) for frontend in come)
+        self._made = {id(one.candidate): one for one in made}
         self._plan = plan
-        self._frontends = self._made
 
     # -- candidates and ports -----------------------------------------------------------------
 
-    def services(self, cluster: str) -> dict[ServiceKey, OfService]:
-        """What was found of one cluster's Services, to be looked up and brought up to date."""
-        return self._services.setdefault(cluster, {})
+    def finder(self, settings: Settings, cluster: ClusterSettings) -> Finder:
+        """What finds the candidates of one cluster."""
+        found = self._finders.get(cluster.name)
+        if found is None:
+            found = self._finders[cluster.name] = Finder(settings, cluster)
+        return found
 
     def ports(self, candidates: Sequence[Candidate]) -> Ports | None:
         """Who has which port, if those who claim them, and what they claim, are as before."""
-        if self._ports is None or any(candidate.asked for candidate in candidates):
-            return None  # who asks by annotation is judged by who has what
-        claims, ports = self._ports
-        if claims != _claims(candidates):
+        if self._ports is None or len(self._ports[0]) != len(candidates):
             return None
-        placed = {candidate.key: candidate for candidate in candidates}
-        return replace(ports, candidates=tuple(placed.values()))
+        before, ports = self._ports
+        # Nobody asked by annotation before: who does is judged by who has what.
+        if any(
+            old is not new and (new.asked or _claim(new) != _claim(old))
+            for old, new in zip(before, candidates, strict=True)
+        ):
+            return None
+        ports = replace(ports, candidates=tuple(candidates))
+        self._ports = candidates, ports
+        return ports
 
     def keep_ports(self, candidates: Sequence[Candidate], ports: Ports) -> None:
         """For these candidates, these are the ports."""
-        asked = any(candidate.asked for candidate in candidates)
-        self._ports = None if asked else (_claims(candidates), ports)
+        plain = len(ports.candidates) == len(candidates) and not any(c.asked for c in candidates)
+        self._ports = (candidates, ports) if plain else None
 
     # -- clusters -----------------------------------------------------------------------------
 
-    def view(
+    def know(
         self,
         settings: Settings,
         cluster: ClusterSettings,
         snapshot: Snapshot,
         drains: Sequence[ManualDrain],
-    ) -> ClusterView:
-        """The view of a snapshot, with the parts of the view before that still hold."""
+        candidates: Sequence[Candidate],
+    ) -> Known:
+        """What these candidates of one cluster, all that it has, are to know of it. The view has
+        the parts of the view before that still hold."""
         before = self._views.get(cluster.name)
         view = ClusterView.of(
             cluster, snapshot, settings.zone, drains, settings.blast_radius, before
         )
         self._views[cluster.name] = snapshot, view
-        return view
+        empty = {c.port.node_port for c in candidates if view.endpoints(c.service).empty}
+        evidence, nodes_changed = self._judge(cluster.name, frozenset(empty))
+        most = nodes_limit(settings.nodes_per_service, len(candidates), len(view.nodes))
+        known = self._known[cluster.name] = Known(view, evidence, most, nodes_changed)
+        return known
 
-    def evidence(
-        self, cluster: str, verdicts: Mapping[Address, Verdict], empty_ports: frozenset[int]
-    ) -> NodeEvidence:
-        """What the verdicts say of nodes; the same object as long as it is the same."""
+    def _judge(
+        self, cluster: str, empty_ports: frozenset[int]
+    ) -> tuple[NodeEvidence, AbstractSet[str]]:
+        """What the verdicts say of nodes (the same object as long as it is the same), and the
+        addresses of nodes of which that is something else than before."""
+        verdicts = self._verdicts
         before = self._evidence.get(cluster)
         known = before.evidence if before is not None else NOTHING_KNOWN
         ips = {ip for ip, _ in self._changed}
@@ -170,16 +205,48 @@ class Memo:
             found = known
         self._evidence[cluster] = _Judged(verdicts, empty_ports, found)
         asked = {ip for ip, port in self._changed if port == KUBE_PROXY_PORT}
-        self._nodes_changed[cluster] = asked | found.differs(known)
-        return found
+        return found, asked | found.differs(known)
 
     # -- frontends ----------------------------------------------------------------------------
 
-    def frontend(
-        self, candidate: Candidate, view: ClusterView, most_nodes: int, earlier: Frontend | None
-    ) -> tuple[Frontend, Probed] | None:
+    def held(self) -> Mapping[int, Made]:
+        """By the candidate (`id`), the frontends that hold at a glance: nothing has changed that
+        one of them is made of."""
+        made, ports = self._made, self._ports_changed
+        stale = [which for which, one in made.items() if one.restless]
+        if ports:
+            stale += (
+                which
+                for which, one in made.items()
+                if one.candidate.port.node_port in ports
+                or one.candidate.service.health_check_node_port in ports
+            )
+        for cluster, known in self._known.items():
+            before = self._known_before.get(cluster)
+            touched, nodes = known.view.touched, known.nodes_changed
+            all_new = (
+                before is None
+                or before.view.nodes is not known.view.nodes
+                or before.most_nodes != known.most_nodes
+            )
+            if all_new or touched or nodes:
+                stale += (
+                    which
+                    for which, one in made.items()
+                    if (key := one.candidate.key.service).cluster == cluster
+                    and (all_new or key[1:] in touched or not nodes.isdisjoint(one.ips))
+                )
+        if not stale:
+            return made
+        left = made.copy()
+        for which in stale:
+            left.pop(which, None)
+        return left
+
+    def again(self, candidate: Candidate, known: Known, earlier: Frontend | None) -> Made | None:
         """The frontend that these make, if it was made of the same and nothing else counts."""
-        made = self._frontends.get(candidate.key)
+        made = self._before(candidate)
+        view = known.view
         if (
             made is None
             or made.restless
@@ -188,53 +255,50 @@ class Memo:
             or candidate.port.node_port in self._ports_changed
             or candidate.service.health_check_node_port in self._ports_changed
             or made.candidate != candidate
-            or not made.ips.isdisjoint(self._nodes_changed[candidate.cluster.name])
+            or not made.ips.isdisjoint(known.nodes_changed)
         ):
             return None
         all_rows = view.rows(candidate.service.ip_families)
-        if made.all_rows is not all_rows or made.most_nodes != most_nodes:
-            if made.rows != self._rows(candidate, view, most_nodes):
-                return None
-            made = made._replace(all_rows=all_rows, most_nodes=most_nodes)
-        self._made[candidate.key] = made
-        return made.frontend, made.probes
+        if made.all_rows is all_rows and made.most_nodes == known.most_nodes:
+            return made._replace(candidate=candidate)
+        if made.rows != self._rows(candidate, known):
+            return None
+        return made._replace(candidate=candidate, all_rows=all_rows, most_nodes=known.most_nodes)
 
-    def _rows(self, candidate: Candidate, view: ClusterView, most_nodes: int) -> list[Row]:
+    def _before(self, candidate: Candidate) -> Made | None:
+        """What was made for this port in the pass before."""
+        if self._by_key is None:
+            self._by_key = {one.candidate.key: one for one in self._made.values()}
+        return self._by_key.get(candidate.key)
+
+    def _rows(self, candidate: Candidate, known: Known) -> list[Row]:
         assert self._settings is not None
-        return rows_for(self._settings, candidate, view, most_nodes)
+        return rows_for(self._settings, candidate, known.view, known.most_nodes)
 
-    def keep_frontend(
-        self,
-        candidate: Candidate,
-        view: ClusterView,
-        most_nodes: int,
-        frontend: Frontend,
-        probes: Probed,
-    ) -> Probed:
-        """Remember what was made. Returns the probes, as the object of before if they are the
-        same."""
-        before = self._frontends.get(candidate.key)
+    def keep(self, candidate: Candidate, known: Known, frontend: Frontend, probes: Probed) -> Made:
+        """Remember what was made. The probes are the object of before if they are the same."""
+        before = self._before(candidate)
         if before is not None and before.probes == probes:
             probes = before.probes
         restless = bool(frontend.left_out) or any(
             backend.left_at or backend.reason is BackendReason.KEPT for backend in frontend.backends
         )
-        self._made[candidate.key] = _Made(
+        return Made(
             candidate,
-            view.rows(candidate.service.ip_families),
-            self._rows(candidate, view, most_nodes),
-            view.endpoints(candidate.service),
-            most_nodes,
+            known.view.rows(candidate.service.ip_families),
+            self._rows(candidate, known),
+            known.view.endpoints(candidate.service),
+            known.most_nodes,
             frontend,
             probes,
             frozenset([backend.key.address[0] for backend in frontend.backends]),
             restless,
         )
-        return probes
 
 
-def _claims(candidates: Sequence[Candidate]) -> list[_Claim]:
-    return [_Claim(c.key, c.listen, c.pinned, c.service.created) for c in candidates]
+def _claim(candidate: Candidate) -> _Claim:
+    created = candidate.service.created
+    return _Claim(candidate.key, candidate.listen, candidate.pinned, created)
 
 
 def _changed_addresses(

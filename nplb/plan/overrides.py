@@ -63,8 +63,8 @@ def unused_overrides(
 ) -> tuple[FrontendSettings, ...]:
     """The overrides that name no port of these Services: most likely a slip of the pen."""
     left = list(frontends)
-    for service in services:
-        if left and service.uses_node_ports:
+    for service in services if left else ():
+        if service.uses_node_ports:
             left = [f for f in left if not any(_names(f, service, p) for p in service.ports)]
     return tuple(left)
 

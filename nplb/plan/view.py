@@ -1,10 +1,13 @@
 """One cluster as every Service of it needs to know it, computed once a pass."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from nplb.model.cluster import EndpointSlice, Node, Service, Snapshot
+from nplb.model.difference import difference
 from nplb.model.drain import ManualDrain
 from nplb.model.health import BlastRadius
 from nplb.model.settings import ClusterSettings
@@ -43,17 +46,26 @@ class Row(NamedTuple):
     note: str
 
 
+# The namespace and name of a Service, as an EndpointSlice has them.
+_Name = tuple[str, str]
+_SLICE_KEY = attrgetter("namespace", "name")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """What every Service of one cluster needs to know of it, computed once a pass."""
+    """What every Service of one cluster needs to know of it, computed once a pass. `drained` are
+    nodes taken out by hand, `touched` the Services whose endpoints may be others than in the view
+    before."""
 
     cluster: ClusterSettings
     zone: str
+    drained: Mapping[str, ManualDrain]
     nodes: tuple[tuple[Node, Exclusion | None], ...]
-    slices: Mapping[tuple[str, str], Sequence[EndpointSlice]]
+    slices: Mapping[_Name, Sequence[EndpointSlice]]
+    touched: AbstractSet[_Name] = frozenset()
     ready_counts: bool
     _rows: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
-    _endpoints: dict[tuple[str, str], EndpointCounts] = field(default_factory=dict)
+    _endpoints: dict[_Name, EndpointCounts] = field(default_factory=dict)
     _rings: dict[tuple[str, ...], tuple[Ring, list[int], list[int]]] = field(default_factory=dict)
     _rows_before: dict[tuple[str, ...], list[Row]] = field(default_factory=dict)
 
@@ -68,28 +80,35 @@ class ClusterView:
         before: tuple[Snapshot, "ClusterView"] | None = None,
     ) -> "ClusterView":
         """The view that a snapshot gives. `zone` is the edge's own, `drains` of any cluster.
-        `before` is a view with the same settings and drains, and its snapshot: what holds of it is
-        used again.
+        `before` is a view with the same settings, and its snapshot: what holds of it is used
+        again.
 
         Where more nodes are NotReady than may leave by the API's word, Ready counts for
         nothing: a few nodes must not get all clients because of a mass NotReady.
         """
-        slices, endpoints = _slices(snapshot, before)
-        if before is not None and snapshot.nodes is before[0].nodes:
-            return replace(before[1], slices=slices, _endpoints=endpoints)
-        drained = {d.node: drain_exclusion(d) for d in drains if d.cluster == cluster.name}
+        slices, touched, endpoints = _slices(snapshot, before)
+        drained = {drain.node: drain for drain in drains if drain.cluster == cluster.name}
+        if (
+            before is not None
+            and snapshot.nodes is before[0].nodes
+            and drained == before[1].drained
+        ):
+            return replace(before[1], slices=slices, touched=touched, _endpoints=endpoints)
+        by_hand = {node: drain_exclusion(drain) for node, drain in drained.items()}
         selector = parse_selector(cluster.node_selector)
         ordered = sorted(snapshot.nodes, key=lambda node: node.name)
         nodes = tuple(
-            (node, drained.get(node.name) or node_exclusion(node, selector)) for node in ordered
+            (node, by_hand.get(node.name) or node_exclusion(node, selector)) for node in ordered
         )
         usable = [node for node, out in nodes if out is None]
         not_ready = sum(counts_as_not_ready(node) for node in usable)
         return cls(
             cluster=cluster,
             zone=zone,
+            drained=drained,
             nodes=nodes,
             slices=slices,
+            touched=touched,
             ready_counts=not_ready <= blast_radius.limit(len(usable)),
             _endpoints=endpoints,
             _rows_before=before[1]._rows if before is not None else {},
@@ -98,11 +117,11 @@ class ClusterView:
     def endpoints(self, service: Service) -> EndpointCounts:
         """A Service's endpoints by node."""
         key = (service.key.namespace, service.key.name)
-        slices = self.slices.get(key)
-        if slices is None:
-            return NO_SLICES
         counts = self._endpoints.get(key)
         if counts is None:
+            slices = self.slices.get(key)
+            if slices is None:
+                return NO_SLICES
             counts = self._endpoints[key] = count_endpoints(slices)
         return counts
 
@@ -156,22 +175,31 @@ class ClusterView:
 def _slices(
     snapshot: Snapshot, before: tuple[Snapshot, ClusterView] | None
 ) -> tuple[
-    Mapping[tuple[str, str], Sequence[EndpointSlice]], dict[tuple[str, str], EndpointCounts]
+    Mapping[_Name, Sequence[EndpointSlice]], AbstractSet[_Name], dict[_Name, EndpointCounts]
 ]:
-    """The slices of each Service, and what is counted of them already."""
-    if before is not None and snapshot.slices is before[0].slices:
-        return before[1].slices, before[1]._endpoints
-    slices: dict[tuple[str, str], list[EndpointSlice]] = {}
-    for piece in snapshot.slices:
-        slices.setdefault((piece.namespace, piece.service), []).append(piece)
+    """The slices of each Service, of which Services they are not as before, and what is counted
+    of the others already."""
+    slices: dict[_Name, list[EndpointSlice]] = {}
     if before is None:
-        return slices, {}
-    known, counted = before[1].slices, before[1]._endpoints
-    return slices, {
-        key: counts
-        for key, counts in counted.items()
-        if key in slices and slices[key] == known.get(key)
-    }
+        for piece in snapshot.slices:
+            slices.setdefault((piece.namespace, piece.service), []).append(piece)
+        return slices, frozenset(), {}
+    known = before[1]
+    gone, come = difference(before[0].slices, snapshot.slices, _SLICE_KEY)
+    if not gone and not come:
+        return known.slices, frozenset(), known._endpoints
+    for piece in come:
+        slices.setdefault((piece.namespace, piece.service), []).append(piece)
+    touched = slices.keys() | {(piece.namespace, piece.service) for piece in gone}
+    left = set(map(_SLICE_KEY, gone))
+    for name in touched:
+        stay = [piece for piece in known.slices.get(name, ()) if _SLICE_KEY(piece) not in left]
+        slices[name] = sorted([*stay, *slices.get(name, ())], key=_SLICE_KEY)
+    now = {**known.slices, **slices}
+    for name in [name for name in touched if not now[name]]:
+        del now[name]
+    endpoints = {name: count for name, count in known._endpoints.items() if name not in touched}
+    return now, touched, endpoints
 
 
 def _weight(node: Node) -> int:

@@ -216,7 +216,7 @@ def test_with_or_without_a_memo(data: st.DataObject) -> None:
         data.draw(st.sampled_from(STEPS))(world, draw)
         world.now += 1.0
         if draw(10) == 0:  # a pass that does not come to its end
-            memo.begin(world.settings, world.drains, {}, plan)
+            memo.begin(world.settings, {}, plan)
         with_memo, without = (
             make_plan(
                 world.settings,

@@ -12,7 +12,9 @@ is the `successor` of a plane that still lives (an upgrade).
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from operator import attrgetter
 from typing import Any
 
 from nplb.dataplane.relay.accesspipe import AccessPipe
@@ -35,6 +37,7 @@ from nplb.dataplane.relay.survivors import Survivor, find_survivors
 from nplb.dataplane.relay.wire import encode
 from nplb.model.applied import Applied, ListenError, Traffic
 from nplb.model.decision import Decision
+from nplb.model.difference import difference
 from nplb.model.keys import Address, FrontendKey
 from nplb.model.plan import Frontend, Plan
 from nplb.model.reasons import Cause, EndReason
@@ -45,6 +48,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 # After so many frontends, other tasks get their turn.
 BATCH = 50
+_KEY = attrgetter("key")
 
 _CAUSES = {
     EndReason.CONNECT_REFUSED.value: Cause.REFUSED,
@@ -123,6 +127,10 @@ class RelayPlane:
         self._seats = Seats(self._pool, self._commit)
         self._accounts = Accounts()
         self._served: dict[FrontendKey, _Served] = {}
+        # What every worker has, None while some may not; who listens on [::]; who can't listen.
+        self._told: tuple[Frontend, ...] | None = None
+        self._dual: set[FrontendKey] = set()
+        self._unbound: AbstractSet[FrontendKey] = frozenset()
         # Rows of frontends that workers have from a plan of before, until there is one of ours.
         self._inherited_rows: set[int] = set()
         self._leaving: list[WorkerProcess] = []
@@ -197,6 +205,7 @@ class RelayPlane:
     async def resume(self) -> None:
         """The successor has failed: go on as before, and take over what it has left."""
         async with self._lock:
+            self._told = None
             self._accounts.read_on()
             self._pool.thaw()
             await self._pool.take_strays()
@@ -287,20 +296,19 @@ class RelayPlane:
         return self._accounts.frontends(self._inherited_rows)
 
     async def _apply(self, plan: Plan) -> dict[FrontendKey, tuple[ListenError, ...]]:
-        wanted = {frontend.key: frontend for frontend in plan.frontends}
-        for key in [key for key in self._served if key not in wanted]:
+        gone, come = self._news(plan.frontends)
+        whole, self._told = self._told is None, None
+        for key in gone:
             self._remove(key)
         if self._inherited_rows:
-            self._forget_inherited(wanted)
+            self._forget_inherited(plan.frontends)
         changes: list[Change] = []
-        for count, (key, frontend) in enumerate(wanted.items(), 1):
-            served = self._served.get(key)
+        for count, frontend in enumerate(come, 1):
+            served = self._served.get(frontend.key)
             if served is None:
                 self._add(frontend)
             elif served.frontend is not frontend:
                 self._change(served, frontend, changes)
-            else:
-                continue
             if count % BATCH == 0:  # the workers begin while the rest is prepared
                 self._pool.flush()
                 await asyncio.sleep(0)
@@ -309,9 +317,10 @@ class RelayPlane:
         errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
         self._generation = plan.generation
         if not self._closing:
-            errors = await self._listen(wanted)
+            errors = await self._listen(plan.frontends if whole else come)
         else:
             await self._seats.close_spare()
+        self._told = plan.frontends
         if any(worker.told_sources for worker in self._pool.everyone):
             used = {served.sources for served in self._served.values()}
             forget_admitted(self._pool.everyone, used)
@@ -322,9 +331,21 @@ class RelayPlane:
                 self.safe.put(ROWS, rows)
         return errors
 
-    def _forget_inherited(self, wanted: dict[FrontendKey, Frontend]) -> None:
+    def _news(
+        self, frontends: tuple[Frontend, ...]
+    ) -> tuple[list[FrontendKey], Sequence[Frontend]]:
+        """Those that the workers have and that are not among these, and those of these that they
+        may not have as they are."""
+        if self._told is None:
+            keys = {frontend.key for frontend in frontends}
+            return [key for key in self._served if key not in keys], frontends
+        gone, come = difference(self._told, frontends, _KEY)
+        changed = {frontend.key for frontend in come}
+        return [frontend.key for frontend in gone if frontend.key not in changed], come
+
+    def _forget_inherited(self, wanted: Sequence[Frontend]) -> None:
         """Remove the frontends of a plan of before that are not in this one."""
-        stay = {self._accounts.row(str(key)) for key in wanted}
+        stay = {self._accounts.row(str(frontend.key)) for frontend in wanted}
         for row in sorted(self._inherited_rows - stay):
             self._pool.send({"op": "remove", "row": row})
             self._seats.leave(row)
@@ -384,13 +405,24 @@ class RelayPlane:
     # -- listeners -----------------------------------------------------------
 
     async def _listen(
-        self, wanted: dict[FrontendKey, Frontend]
+        self, changed: Sequence[Frontend]
     ) -> dict[FrontendKey, tuple[ListenError, ...]]:
-        """Bind what is not bound yet; what can't be, and why."""
+        """Bind what is not bound yet; what can't be, and why. Of frontends that have not changed
+        that is what failed before."""
         seats = self._seats
-        ipv4_ports = {a.port for f in wanted.values() for a in f.listen if ":" not in a.ip}
+        self._dual -= {frontend.key for frontend in changed}
+        self._dual |= {f.key for f in changed if any(a.ip == "::" for a in f.listen)}
+        self._dual &= self._served.keys()
+        looked_at: Iterable[_Served] = self._served.values()
+        ipv4_ports: set[int] = set()
+        if self._dual:  # which of them take IPv4 clients depends on all
+            listens = (served.frontend.listen for served in self._served.values())
+            ipv4_ports = {a.port for listen in listens for a in listen if ":" not in a.ip}
+        else:
+            keys = dict.fromkeys((*(f.key for f in changed), *self._unbound))
+            looked_at = [self._served[key] for key in keys if key in self._served]
         missing: list[Wanted] = []
-        for served in self._served.values():
+        for served in looked_at:
             row = served.row
             if _is_unbound(served.frontend):
                 for address in seats.of(row):
@@ -408,8 +440,10 @@ class RelayPlane:
             self._seats_missing = bool(unfilled)
             for row, found in unfilled.items():
                 errors.setdefault(row, found)
-        keys = {served.row: served.frontend.key for served in self._served.values()}
-        return {keys[row]: tuple(found) for row, found in errors.items()}
+        names = {s.row: s.frontend.key for s in self._served.values()} if errors else {}
+        failed = {names[row]: tuple(found) for row, found in errors.items()}
+        self._unbound = failed.keys()
+        return failed
 
     # -- generations ---------------------------------------------------------
 
