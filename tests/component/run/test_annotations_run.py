@@ -83,6 +83,6 @@ async def test_a_port_of_ones_own_and_a_wrong_value(
 
     await again(edge)
     await edge.ready()
-    assert refusals(await edge.status()) == before
+    await edge.until(lambda s: refusals(s) == before, "the same refusals")
     assert "service api" in await ask(edge.ip, 30081)
     assert "service web" in await ask(edge.ip, 8080)
