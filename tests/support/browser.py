@@ -1,6 +1,7 @@
 """A headless Chromium, driven by Playwright: what a person would see of a page, and would do.
 
-Debian's Chromium is used, not one that Playwright brings.
+Debian's Chromium is used, not one that Playwright brings. It takes seconds to start, so all tests
+of a process share one, on the event loop of the session; every test has profiles of its own.
 """
 
 import asyncio
@@ -11,9 +12,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright import async_api as playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+# The marks of a module whose tests use a browser.
+IN_A_BROWSER = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),
+    pytest.mark.timeout(180),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 # The machine's network may be closed: no look-ups, no updates, no service of Google's.
 _FLAGS = (
@@ -96,6 +105,11 @@ class Browser:
         )
         context.set_default_timeout(30_000)
         return Page(await context.new_page())
+
+    async def clear(self) -> None:
+        """Close every tab, and forget what pages have stored."""
+        for context in self._running.contexts:
+            await context.close()
 
 
 @contextlib.asynccontextmanager

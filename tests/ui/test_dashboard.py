@@ -1,20 +1,15 @@
 """The dashboard in a real browser: what it shows, and what it does when things change."""
 
-from pathlib import Path
-
 import pytest
 
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.status import Status
-from tests.support.browser import CHROMIUM, chromium
+from tests.support.browser import IN_A_BROWSER, Browser
 from tests.support.status import NOW, frontend, large, status, troubled
 from tests.ui.edges import MAIN, running, sound
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),
-    pytest.mark.timeout(180),
-]
+pytestmark = IN_A_BROWSER
 
 
 PAGES = {
@@ -28,8 +23,8 @@ PAGES = {
 }
 
 
-async def test_every_page_at_every_size_in_both_themes(tmp_path: Path) -> None:
-    async with running(troubled()) as edge, chromium(tmp_path) as browser:
+async def test_every_page_at_every_size_in_both_themes(browser: Browser) -> None:
+    async with running(troubled()) as edge:
         for width, theme in ((1440, "light"), (390, "dark")):
             page = await browser.open(width=width, theme=theme)
             await page.go(edge.url)
@@ -56,18 +51,18 @@ async def test_every_page_at_every_size_in_both_themes(tmp_path: Path) -> None:
     ids=["empty", "well", "warning", "error"],
 )
 async def test_the_headline_says_whether_all_is_well(
-    tmp_path: Path, state: Status, headline: str
+    browser: Browser, state: Status, headline: str
 ) -> None:
-    async with running(state) as edge, chromium(tmp_path) as browser:
+    async with running(state) as edge:
         page = await browser.open()
         await page.go(edge.url)
         await page.until(f"{MAIN}.includes('{headline}')")
         sound(page, edge)
 
 
-async def test_a_node_that_dies_shows_everywhere_by_itself(tmp_path: Path) -> None:
+async def test_a_node_that_dies_shows_everywhere_by_itself(browser: Browser) -> None:
     well = status(frontend(), frontend("api", node_port=30081))
-    async with running(well) as edge, chromium(tmp_path) as browser:
+    async with running(well) as edge:
         pages = {name: await browser.open() for name in ("overview", "service", "nodes", "line")}
         await pages["overview"].go(edge.url)
         await pages["service"].go(edge.url + "#/service/prod%2Fshop%2Fweb%3A80%2FTCP")
@@ -103,8 +98,8 @@ async def test_a_node_that_dies_shows_everywhere_by_itself(tmp_path: Path) -> No
             sound(page, edge)
 
 
-async def test_it_says_that_it_is_stale_and_comes_back_after_a_restart(tmp_path: Path) -> None:
-    async with running(status(frontend())) as edge, chromium(tmp_path) as browser:
+async def test_it_says_that_it_is_stale_and_comes_back_after_a_restart(browser: Browser) -> None:
+    async with running(status(frontend())) as edge:
         page = await browser.open()
         await page.go(edge.url)
         await page.until("document.getElementById('live').textContent === 'live'")
@@ -119,8 +114,8 @@ async def test_it_says_that_it_is_stale_and_comes_back_after_a_restart(tmp_path:
         await page.until(f"{MAIN}.includes('2 of 2 frontends serve')")
 
 
-async def test_a_thousand_services_scroll_filter_and_take_keys(tmp_path: Path) -> None:
-    async with running(large(1000, 30)) as edge, chromium(tmp_path) as browser:
+async def test_a_thousand_services_scroll_filter_and_take_keys(browser: Browser) -> None:
+    async with running(large(1000, 30)) as edge:
         page = await browser.open()
         await page.go(edge.url + "#/services")
         await page.until(f"{MAIN}.includes('1000 frontends')")
@@ -142,7 +137,7 @@ async def test_a_thousand_services_scroll_filter_and_take_keys(tmp_path: Path) -
         sound(page, edge)
 
 
-async def test_what_others_wrote_is_text_and_never_markup(tmp_path: Path) -> None:
+async def test_what_others_wrote_is_text_and_never_markup(browser: Browser) -> None:
     nasty = "<img src=x onerror=\"document.title='taken'\"><script>alert(1)</script>"
     finding = Finding(
         kind=FindingKind.EDGE_PORT_IN_USE,
@@ -153,8 +148,8 @@ async def test_what_others_wrote_is_text_and_never_markup(tmp_path: Path) -> Non
         remedy=nasty,
         since=NOW,
     )
-    async with running(status(frontend(), findings=(finding,))) as edge, chromium(tmp_path) as b:
-        page = await b.open()
+    async with running(status(frontend(), findings=(finding,))) as edge:
+        page = await browser.open()
         await page.go(edge.url)
         await page.until(f"{MAIN}.includes('<img src=x')")
         assert await page.evaluate("document.querySelectorAll('main img, main script').length") == 0

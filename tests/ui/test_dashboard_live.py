@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from click.testing import CliRunner
 
 from nplb.cli import main
 from nplb.lab.cluster import Lab
-from tests.support.browser import CHROMIUM, Browser, Page, chromium
+from tests.support.browser import IN_A_BROWSER, Browser, Page
 from tests.support.edge import Edge, make_edge
 from tests.support.lab import Networks, make_lab
 from tests.support.labmanifests import service
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),
-    pytest.mark.timeout(240),
-]
+pytestmark = IN_A_BROWSER
 
 MAIN = "document.querySelector('main').innerText"
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
@@ -45,7 +43,7 @@ spec:
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def lab(networks: Networks) -> AsyncIterator[Lab]:
     async with make_lab(networks) as lab:
         await lab.apply(service("web", node_port=30080, pods=3))
@@ -55,7 +53,7 @@ async def lab(networks: Networks) -> AsyncIterator[Lab]:
         yield lab
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def edge(tmp_path: Path, networks: Networks, lab: Lab) -> AsyncIterator[Edge]:
     async with make_edge(tmp_path, networks) as edge:
         token = tmp_path / "token"
@@ -72,12 +70,6 @@ async def edge(tmp_path: Path, networks: Networks, lab: Lab) -> AsyncIterator[Ed
         await edge.ready()
         await edge.until(lambda status: _active(status) == 6, "every node to work")
         yield edge
-
-
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    async with chromium(tmp_path / "browser") as browser:
-        yield browser
 
 
 def _active(status: dict[str, Any]) -> int:

@@ -1,30 +1,18 @@
 """Finding one's way in the dashboard: filters, links, folds, words that the page does not know, and
 a prefix that a proxy adds."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.finding import Finding, FindingKind, Severity
-from tests.support.browser import CHROMIUM, Browser, chromium
+from tests.support.browser import IN_A_BROWSER, Browser
 from tests.support.status import NOW, frontend, large, status
 from tests.ui.edges import MAIN, Edge, running, sound
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),
-    pytest.mark.timeout(180),
-]
-
-
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    async with chromium(tmp_path) as browser:
-        yield browser
+pytestmark = IN_A_BROWSER
 
 
 def decision(n: int, **fields: Any) -> Decision:

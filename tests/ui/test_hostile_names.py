@@ -1,10 +1,7 @@
 """What teams and clusters write is text on every page, never markup."""
 
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import quote
-
-import pytest
 
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.drain import ManualDrain
@@ -13,14 +10,11 @@ from nplb.model.keys import BackendKey, FrontendKey, ServiceKey
 from nplb.model.plan import LeftOut, Skipped
 from nplb.model.reasons import BackendReason, SkipReason
 from nplb.model.status import Status
-from tests.support.browser import CHROMIUM, chromium
+from tests.support.browser import IN_A_BROWSER, Browser
 from tests.support.status import NOW, frontend, status
 from tests.ui.edges import MAIN, running, sound
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a browser (package chromium)"),
-    pytest.mark.timeout(180),
-]
+pytestmark = IN_A_BROWSER
 
 EVIL = "<img id=pwned src=x onerror='window.pwned=1'>\"'`${1}&lt;script>pwned=1</script>"
 NAME = f"svc{EVIL}"
@@ -64,7 +58,7 @@ def hostile() -> Status:
     )
 
 
-async def test_names_and_texts_of_others_are_never_markup(tmp_path: Path) -> None:
+async def test_names_and_texts_of_others_are_never_markup(browser: Browser) -> None:
     state = hostile()
     (one,) = state.plan.frontends
     pages = [
@@ -76,7 +70,7 @@ async def test_names_and_texts_of_others_are_never_markup(tmp_path: Path) -> Non
         f"#/service/{quote(str(one.key), safe='')}",
         f"#/node/prod/{quote(one.backends[0].key.node, safe='')}",
     ]
-    async with running(state) as edge, chromium(tmp_path) as browser:
+    async with running(state) as edge:
         edge.journal.append(
             Decision(at=NOW, kind=DecisionKind.RELOAD_REFUSED, subject=EVIL, text=EVIL)
         )
