@@ -45,6 +45,9 @@ demo: venv ## a sandbox cluster with nplb in front of it, until Ctrl-C: make dem
 demo-check: venv ## the demo as a script: faults under traffic, exit 0 or 1
 	@$(BIN)/nplb demo --check $(ARGS)
 
+# Tests start nplb hundreds of times: compiled once, and not every time, whatever the environment
+# says about bytecode.
+test: export PYTHONDONTWRITEBYTECODE =
 test: venv-dev debian-test ## all tests
 	@$(BIN)/python -m pytest -n 4 $(ARGS)
 
