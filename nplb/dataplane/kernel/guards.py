@@ -39,8 +39,8 @@ REFUSALS = (
 
 
 def render_guard(frontend: Frontend, names: Names, served: bool) -> Guard | None:
-    """The guard of a frontend for one family; None if everybody is let through. `served` says
-    whether any backend serves."""
+    """The guard of a frontend for one family, which goes on to the frontend's chain with whom it
+    lets through; None if that is everybody. `served` says whether any backend serves."""
     options = frontend.relay
     family = FAMILY[names.family]
     rules: list[str] = []
@@ -90,6 +90,8 @@ def render_guard(frontend: Frontend, names: Names, served: bool) -> Guard | None
             )
     if not rules:
         return None
+    if served:
+        rules.append(f"goto {names.chain}")
     return Guard(
         chain=Chain(name=names.guard, rules=tuple(rules)),
         sets=tuple(sets),

@@ -144,15 +144,13 @@ def _piece(frontend: Frontend, served: Iterable[bool]) -> Piece:
     for number, serves in zip(families_of(frontend), served, strict=True):
         names = Names(identity(frontend.key), number)
         guard = render_guard(frontend, names, serves)
-        for address in frontend.listen:
-            if family_of(address.ip) != number:
-                continue
-            where, key = _listen_key(address.ip, address.port, protocol, number)
-            elements.append((f"{where}{number}", key, f"goto {names.chain}"))
-            if guard is not None:
-                elements.append((f"guard-{where}{number}", key, f"goto {names.guard}"))
         if guard is not None:
             _add_guard(guard, sets, chains, counters)
+        first = names.chain if guard is None else names.guard
+        for address in frontend.listen:
+            if family_of(address.ip) == number:
+                where, key = _listen_key(address.ip, address.port, protocol, number)
+                elements.append((f"{where}{number}", key, f"goto {first}"))
         if frontend.relay.affinity_seconds:
             affinity_map, remember = _affinity(frontend, names)
             sets.append(affinity_map)

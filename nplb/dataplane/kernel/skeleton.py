@@ -39,9 +39,8 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
     for number in FAMILIES:
         kind = FAMILY[number].type
         exact, wildcard = (f"{name}{number}" for name in LISTEN_MAPS)
-        for prefix in ("", "guard-"):
-            add(f"{prefix}{exact}", f"{kind} . inet_proto . inet_service", "verdict")
-            add(f"{prefix}{wildcard}", "inet_proto . inet_service", "verdict")
+        add(exact, f"{kind} . inet_proto . inet_service", "verdict")
+        add(wildcard, "inet_proto . inet_service", "verdict")
         add(f"nodes{number}", kind)
         add(f"affinity{number}", f"{kind} . inet_proto . inet_service", "verdict")
         add(f"kept{number}", f"{kind} . inet_proto . inet_service")
@@ -56,17 +55,6 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
     chains = [
         Chain(name=SHAPE_CHAIN),
         Chain(
-            name="before-nat",
-            hook="type filter hook prerouting priority dstnat - 10; policy accept;",
-            rules=("ct state new jump guards",),
-        ),
-        Chain(
-            name="before-nat-output",
-            hook="type filter hook output priority -110; policy accept;",
-            rules=("ct state new jump guards",),
-        ),
-        Chain(name="guards", rules=_dispatch("guard-")),
-        Chain(
             name="nat-prerouting",
             hook="type nat hook prerouting priority dstnat; policy accept;",
             rules=_ASK,
@@ -76,13 +64,12 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
             hook="type nat hook output priority -100; policy accept;",
             rules=_ASK,
         ),
-        Chain(name="frontends", rules=_dispatch("")),
+        Chain(name="frontends", rules=_dispatch()),
         Chain(
             name="forwarded",
             hook=f"type filter hook forward priority {AFTER_FILTERS}; policy accept;",
             rules=(
-                *_each_family(_to_backend_known),
-                *_each_family(_from_backend_known),
+                *_each_family(_known),
                 *_each_family(_to_backend),
                 *_each_family(_from_backend),
             ),
@@ -112,34 +99,33 @@ def _each_family(rules: Callable[[int], tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(rule for number in FAMILIES for rule in rules(number))
 
 
-def _dispatch(prefix: str) -> tuple[str, ...]:
-    """One look-up for the address, one for the port if the address is the edge's own."""
+def _dispatch() -> tuple[str, ...]:
+    """One look-up for the address, one for the port if the address is the edge's own. `accept`
+    ends it for who is no client of ours."""
     (exact4, exact6), (any4, any6) = (
-        tuple(f"@{prefix}{name}{number}" for number in FAMILIES) for name in LISTEN_MAPS
+        tuple(f"@{name}{number}" for number in FAMILIES) for name in LISTEN_MAPS
     )
     return (
-        "tcp flags != syn / fin,syn,rst,ack return",
+        "tcp flags != syn / fin,syn,rst,ack accept",
         f"ip daddr . meta l4proto . th dport vmap {exact4}",
         f"ip6 daddr . meta l4proto . th dport vmap {exact6}",
-        "fib daddr type != local return",
-        "ip daddr 127.0.0.0/8 return",
-        "ip6 daddr ::1 return",
+        "fib daddr type != local accept",
+        "ip daddr 127.0.0.0/8 accept",
+        "ip6 daddr ::1 accept",
         f"meta nfproto ipv4 meta l4proto . th dport vmap {any4}",
         f"meta nfproto ipv6 meta l4proto . th dport vmap {any6}",
     )
 
 
-def _to_backend_known(number: int) -> tuple[str, ...]:
+def _known(number: int) -> tuple[str, ...]:
     """Every packet but a backend's first: finding the element counts."""
     ip = FAMILY[number].ip
-    key = f"{ip} daddr . meta l4proto . th dport"
-    return (f"ct status dnat ct direction original {key} @{SENT}{number} accept",)
-
-
-def _from_backend_known(number: int) -> tuple[str, ...]:
-    ip = FAMILY[number].ip
-    key = f"{ip} saddr . meta l4proto . th sport"
-    return (f"ct status dnat ct direction reply {key} @{ANSWERED}{number} accept",)
+    there = f"{ip} daddr . meta l4proto . th dport @{SENT}{number}"
+    back = f"{ip} saddr . meta l4proto . th sport @{ANSWERED}{number}"
+    return (
+        f"ct status dnat ct direction original {there} accept",
+        f"ct status dnat ct direction reply {back} accept",
+    )
 
 
 def _to_backend(number: int) -> tuple[str, ...]:

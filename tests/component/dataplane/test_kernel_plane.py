@@ -381,7 +381,7 @@ async def test_a_flushed_or_damaged_table_is_repaired(world: Site, plane: Kernel
         "flush ruleset",
         "flush chain inet nplb frontends",
         "delete element inet nplb frontends4 { 10.71.0.1 . tcp . 443 }",
-        "add rule inet nplb guards drop",
+        "add rule inet nplb leaving4 drop",
         "add chain inet nplb foreign { type filter hook input priority 0; policy drop; }",
         "add element inet nplb nodes4 { 192.0.2.99 }",
         "flush chain inet nplb nat-postrouting",

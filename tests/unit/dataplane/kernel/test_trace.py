@@ -66,6 +66,14 @@ def test_where_packets_go(case: str, packet: Packet, verdict: str, to: str) -> N
     assert (outcome.verdict, f"{outcome.packet.dst}:{outcome.packet.dport}") == (verdict, to)
 
 
+def test_who_is_turned_away_is_up_to_the_frontend_that_is_asked_for() -> None:
+    few = RelayOptions(source_ranges=("192.0.2.0/24",))
+    edge = edge_with(a_frontend("exact"), a_frontend("wildcard", listen=("0.0.0.0",), relay=few))
+    assert edge.send(syn()).verdict == "accept"
+    assert edge.send(syn(dst="10.72.1.1")).verdict == "reject"
+    assert edge.send(syn(dst="10.72.1.1", src="192.0.2.9")).verdict == "accept"
+
+
 def test_answers_go_back_as_the_edge_and_everything_is_counted() -> None:
     edge = edge_with(a_frontend(ips=("10.72.1.2",)))
     there = edge.send(syn()).packet
@@ -80,7 +88,7 @@ def test_answers_go_back_as_the_edge_and_everything_is_counted() -> None:
         ("opened4", backend): 1, ("sent4", backend): 2, ("answered4", backend): 1,
     }  # fmt: skip
     # Connections of today pay for no chain that is only for first packets.
-    assert later.chains == ("before-nat", "forwarded")
+    assert later.chains == ("forwarded",)
 
 
 def test_clients_on_the_edge_itself_are_served_and_counted() -> None:
