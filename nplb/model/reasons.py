@@ -104,6 +104,7 @@ class EndReason(StrEnum):
     INTERNAL = "internal"  # a fault of nplb's own
     CLIENT_LOST = "client_lost"  # the client's host stopped answering (keepalive, unsent data)
     BACKEND_LOST = "backend_lost"  # the node stopped answering (keepalive, unacknowledged data)
+    NO_MEMORY = "no_memory"  # the edge had no memory for what it needed
 
 
 class Cause(StrEnum):

@@ -1,22 +1,28 @@
 """Faults of nplb's own processes and of what the machine gives them: clients notice nothing."""
 
+import asyncio
 import os
 import resource
 import signal
+import socket
+import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from nplb.demo.conditions import Check
 from nplb.model.errors import NplbError
+from nplb.model.keys import Address
 from tests.chaos.catalogue import fault
 from tests.chaos.scene import Scene
 
 RELOADS = 5
 PAUSE_SECONDS = 2.0
 SCARCE_SECONDS = 3.0
+CROWD = 4000
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @fault("nplb: the configuration is reloaded five times")
@@ -117,6 +123,29 @@ async def workers_without_descriptors(scene: Scene) -> None:
         await scene.hold(SCARCE_SECONDS)
 
 
+@fault("nplb: the workers run out of memory")
+async def workers_without_memory(scene: Scene) -> None:
+    workers = (await scene.stage.balancer.status())["traffic"]["workers"]
+    told = len(scene.stage.balancer.log_path.read_bytes())
+    address = scene.stage.edge_address("default/echo")
+    with ExitStack() as crowd, _limited([w["pid"] for w in workers], resource.RLIMIT_AS):
+        # A connection for which there is no memory is ended, and it may be any.
+        for _ in range(CROWD):
+            scene.cut(2 * SCARCE_SECONDS)
+            await asyncio.to_thread(_join, crowd, address)
+            status = await scene.stage.balancer.status()
+            if _is_short(status, workers):
+                break
+        else:
+            scene.record.broken.append(f"there was memory for {CROWD} connections more")
+        await scene.hold(1.0)
+        crowd.close()
+        await scene.hold(SCARCE_SECONDS)
+    log = scene.stage.balancer.log_path.read_bytes()[told:]
+    if b"out of memory" not in log:
+        scene.record.broken.append("the log does not say that memory was short")
+
+
 @fault("nplb: control runs out of descriptors")
 async def control_without_descriptors(scene: Scene) -> None:
     with _limited([scene.stage.balancer.pid], resource.RLIMIT_NOFILE):
@@ -140,15 +169,35 @@ async def _pause(scene: Scene, pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+def _join(crowd: ExitStack, address: Address) -> None:
+    """One more client that says nothing."""
+    with suppress(ConnectionError):
+        sock = crowd.enter_context(socket.create_connection(address))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+
+
+def _is_short(status: dict[str, Any], workers: list[dict[str, Any]]) -> bool:
+    """Whether a worker takes no clients for a while, or was replaced."""
+    signs = ("accept_pauses", "restarts")
+    now = status["traffic"]["workers"]
+    return any(sum(w[sign] for w in now) > sum(w[sign] for w in workers) for sign in signs)
+
+
+def _in_use(pid: int, limit: int) -> int:
+    """How much of what a limit is about a process has."""
+    if limit == resource.RLIMIT_NOFILE:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    if limit == resource.RLIMIT_AS:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    return 0
+
+
 @contextmanager
 def _limited(pids: list[int], limit: int) -> Iterator[None]:
     """Give processes no more of something than they have now."""
     before = [(pid, resource.prlimit(pid, limit)) for pid in pids]
     for pid, (_, hard) in before:
-        in_use = (
-            len(list(Path(f"/proc/{pid}/fd").iterdir())) if limit == resource.RLIMIT_NOFILE else 0
-        )
-        resource.prlimit(pid, limit, (in_use, hard))
+        resource.prlimit(pid, limit, (_in_use(pid, limit), hard))
     try:
         yield
     finally:

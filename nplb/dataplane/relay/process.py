@@ -18,6 +18,7 @@ from nplb.dataplane.relay.counters import CELL_BYTES, FILE_BYTES, HEADER_CELLS, 
 from nplb.dataplane.relay.runtime import RuntimeDirectory
 from nplb.dataplane.relay.survivors import Survivor, worker_fingerprint
 from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode
+from nplb.dataplane.relay.worker.reserve import EXIT_CODE
 from nplb.model.errors import HostError
 from nplb.model.keys import Address
 
@@ -310,6 +311,8 @@ class WorkerProcess:
                 return
             if code < 0:
                 self.exit_text = f"killed by {signal.Signals(-code).name}"
+            elif code == EXIT_CODE:
+                self.exit_text = "out of memory"
             else:
                 self.exit_text = f"exit code {code}"
         self._readable_rest()

@@ -5,8 +5,12 @@ import resource
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import pytest
+
+from nplb.model.decision import Decision
 from nplb.model.keys import Address
 from nplb.model.reasons import EndReason
 from tests.support.eventually import eventually
@@ -105,3 +109,69 @@ async def test_without_a_descriptor_for_the_node_a_client_waits_until_there_is_o
         await eventually(lambda: frontend_count(plane, frontend).active == 0, "all have ended")
         assert frontend_count(plane, frontend).accepted == 3
         assert EndReason.NO_DESCRIPTORS not in frontend_count(plane, frontend).ends
+
+
+async def test_without_memory_new_clients_wait_and_who_is_here_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Nobody takes these from the queue, which connects them all the same.
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
+        async with running_plane() as plane, serving(saying("one")) as backend:
+            many = make_frontend(free_address(), [Address(*silent.getsockname())], name="many")
+            few = make_frontend(free_address(), [backend], name="few")
+            await applied(plane, many, few)
+            reader, writer = await asyncio.open_connection(*few.listen[0])
+            assert await reader.readline() == b"one\n"
+            worker = plane.traffic().workers[0]
+            old = resource.prlimit(worker.pid, resource.RLIMIT_AS)
+            resource.prlimit(worker.pid, resource.RLIMIT_AS, (vm_bytes(worker.pid), old[1]))
+            crowd: list[socket.socket] = []
+            try:
+                while not plane.traffic().workers[0].accept_pauses:
+                    assert len(crowd) < 10_000
+                    with suppress(ConnectionError):  # it is the one for which there is no memory
+                        sock = await asyncio.to_thread(socket.create_connection, many.listen[0])
+                        crowd.append(sock)
+                for _ in range(20):
+                    writer.write(b"x" * 100_000)
+                    assert await reader.readexactly(100_000) == b"x" * 100_000
+                waiting = await asyncio.open_connection(*few.listen[0])
+            finally:
+                for sock in crowd:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    sock.close()
+            # With fewer there is a place, though the limit is as low as before.
+            async with asyncio.timeout(20):
+                assert await waiting[0].readline() == b"one\n"
+            resource.prlimit(worker.pid, resource.RLIMIT_AS, old)
+            await eventually(lambda: "there is memory again" in caplog.text, "the end of it")
+            after = plane.traffic().workers[0]
+            assert (after.pid, after.restarts) == (worker.pid, 0)
+            assert "out of memory" in caplog.text
+            for one in (writer, waiting[1]):
+                one.transport.abort()
+
+
+async def test_a_worker_that_has_not_even_its_reserve_is_replaced_and_that_is_said() -> None:
+    told: list[Decision] = []
+    async with running_plane(on_decision=told.append) as plane, serving(saying("one")) as backend:
+        frontend = make_frontend(free_address(), [backend])
+        await applied(plane, frontend)
+        pid = plane.traffic().workers[0].pid
+        limits = resource.prlimit(pid, resource.RLIMIT_AS)
+        resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, limits[1]))
+        with ExitStack() as crowd:
+            while not told:
+                with suppress(ConnectionError):
+                    sock = await asyncio.to_thread(socket.create_connection, frontend.listen[0])
+                    crowd.enter_context(sock)
+            assert "out of memory" in told[0].text
+            await eventually(lambda: plane.traffic().workers[0].restarts == 1, "another worker")
+        reader, writer = await asyncio.open_connection(*frontend.listen[0])
+        assert await reader.readline() == b"one\n"
+        writer.transport.abort()
+
+
+def vm_bytes(pid: int) -> int:
+    """A process's address space."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()

@@ -17,6 +17,7 @@ affinity    which backend a client came to last
 drain       the connections of a backend that leaves
 accesslog   a line for each connection that ended
 rights      takes from the process what it does not need
+reserve     memory for when there is no other
 state       what all of them share
 rendezvous  where the next control finds this worker
 channel     what comes from control, and what goes there

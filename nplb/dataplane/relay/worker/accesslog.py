@@ -43,9 +43,22 @@ class AccessLog:
         if self._fd < 0:
             return
         if self._waiting_bytes > MAX_WAITING_BYTES:
-            self._dropped += 1
-            self._counters[ACCESS_DROPPED] += 1
+            self._drop()
             return
+        try:
+            data = self._line(conn, reason)
+            self._waiting.append(data)
+        except MemoryError:
+            self._drop()
+            return
+        self._dropped = 0
+        self._waiting_bytes += len(data)
+
+    def _drop(self) -> None:
+        self._dropped += 1
+        self._counters[ACCESS_DROPPED] += 1
+
+    def _line(self, conn: "Connection", reason: "EndReason") -> bytes:
         now = conn.loop.now
         backend, server = conn.backend, conn.server
         line: dict[str, object] = {
@@ -64,10 +77,7 @@ class AccessLog:
         }
         if self._dropped:
             line["dropped_before"] = self._dropped
-            self._dropped = 0
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
+        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
     def flush(self) -> None:
         """Send what is waiting, as far as it is taken now."""

@@ -119,6 +119,7 @@ class Channel:
             self._receive()
 
     def _receive(self) -> None:
+        self.worker.make_room()  # what is read and lost would be missing in the plan
         received = receive(self.sock, READ_BYTES, DESCRIPTORS_AT_ONCE)
         if received is None:
             return
@@ -338,7 +339,11 @@ class Channel:
             self.worker.counters[LOG_DROPPED] += 1
             return
         dropped = self.worker.counters[LOG_DROPPED]
-        self._send({"op": "log", "level": level, "event": event, "text": text, "dropped": dropped})
+        line = {"op": "log", "level": level, "event": event, "text": text, "dropped": dropped}
+        try:
+            self._send(line)
+        except MemoryError:
+            self.worker.counters[LOG_DROPPED] += 1
 
     def report_failure(self, backend: Backend, reason: EndReason) -> None:
         """Tell control of a failed connect, a few times a second for each backend."""
@@ -352,17 +357,32 @@ class Channel:
             ip, port = backend.address[:2]
             self._send({"op": "failure", "ip": ip, "port": port, "reason": reason.value})
 
-    def fault(self, who: Any) -> None:
-        """An exception that should not have been: end what it was about, tell, and go on."""
-        conn = who if isinstance(who, Connection) else getattr(who, "conn", None)
-        try:
-            import traceback  # slow to import, and rarely needed
+    def fault(self, who: Any, error: Exception) -> None:
+        """An exception that should not have been: end what it was about, tell, and go on.
 
-            self.log("error", "fault", traceback.format_exc(limit=-6))
-        except MemoryError:  # which may be what it was about
-            self.worker.counters[LOG_DROPPED] += 1
+        Errors: MemoryError, where that was about the plan, of which a part is lost now, or where
+        there is no reserve left to go on with: then this worker has to be replaced.
+        """
+        conn = who if isinstance(who, Connection) else getattr(who, "conn", None)
+        if isinstance(error, MemoryError):
+            if who is self or (who is None and self.worker.reserve.spent):
+                raise error
+            reason = EndReason.NO_MEMORY
+            self.worker.out_of_memory()
+        else:
+            reason = EndReason.INTERNAL
+            try:
+                import traceback  # slow to import, and rarely needed
+
+                self.log("error", "fault", "".join(traceback.format_exception(error, limit=-6)))
+            except MemoryError:
+                self.worker.counters[LOG_DROPPED] += 1
         if isinstance(conn, Connection):
-            conn.close(EndReason.INTERNAL, reset=True)
+            conn.close(reason, reset=True)
+        elif who is None:
+            for side in list(self.worker.loop.handlers.values()):
+                if isinstance(side, Side):
+                    side.ask_again()
 
     def _send(self, message: dict[str, Any]) -> None:
         self._out.append(encode(message))

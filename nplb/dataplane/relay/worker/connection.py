@@ -149,11 +149,15 @@ class Connection:
         self.first: EndReason | None = None
         self.settled = False
         self.client = client = Side(self, sock, fd, True)
-        worker.open += 1
-        frontend.open += 1
-        worker.counters[frontend.base + TAKEN] += 1
-        loop.handlers[fd] = client
+        # Whatever there may be no memory for comes first, and what the others rely on last: either
+        # there is a connection, or the client's socket ends with the last reference to it.
         loop.register(fd, INTEREST)
+        cell = frontend.base + TAKEN
+        taken, here, ours = worker.counters[cell] + 1, worker.open + 1, frontend.open + 1
+        loop.handlers[fd] = client
+        worker.counters[cell] = taken
+        worker.open = here
+        frontend.open = ours
 
     # -- before there is a backend -------------------------------------------
 
@@ -216,8 +220,9 @@ class Connection:
             self._connect_failed(code)
             return False
         fd = sock.fileno()
-        self.server = server = Side(self, sock, fd, False)
+        server = Side(self, sock, fd, False)
         loop.handlers[fd] = server
+        self.server = server
         self.deadline = loop.now + frontend.connect_seconds
         loop.wake_at(self, self.deadline)
         if code:
@@ -479,12 +484,13 @@ class Connection:
         client, server = self.client, self.server
         counters, handlers, dead = worker.counters, loop.handlers, loop.dead
         cell = END_CELL[reason]
+        if self.state == OPEN:
+            self.flush()
         counters[frontend.base + cell] += 1
         if self.state == OPEN:
             backend = self.backend
             assert backend is not None
             assert server is not None
-            self.flush()
             counters[backend.base + cell] += 1
             del server.peer, client.peer
         elif self.state == WAITING:
@@ -511,10 +517,10 @@ class Connection:
             if server.pipe is not None:
                 worker.pipes.drop(server.pipe)
             self.server = None
-        self._release()
         worker.open -= 1
         frontend.open -= 1
         del self.client  # it points back here, and nothing is to be left for the collector
+        self._release()
 
     def flush(self) -> None:
         """Bring the counters of bytes up to date."""

@@ -432,7 +432,10 @@ class Frontend:
             if backend is None:
                 return
             del self.queue[conn]
-            conn.resume(backend)
+            try:
+                conn.resume(backend)
+            except Exception as error:
+                self.worker.loop.fault(conn, error)
 
     def _rebuild(self) -> None:
         now = self.worker.loop.now

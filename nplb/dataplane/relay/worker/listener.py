@@ -3,6 +3,7 @@
 from _socket import SOCK_NONBLOCK, SOCK_STREAM, socket
 from collections.abc import Callable
 from errno import EBADF, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EOPNOTSUPP
+from os import close
 from select import EPOLLIN
 from typing import Any
 
@@ -87,13 +88,20 @@ class Listener:
                     self._pause()
                     return taken
                 continue  # that client has left already
-            sock = socket(self._family, CLIENT_TYPE, 0, fd)
+            try:
+                sock = socket(self._family, CLIENT_TYPE, 0, fd)
+            except MemoryError:
+                close(fd)
+                raise
             sock.setblocking(False)
             conn = Connection(worker, frontend, sock, fd, address)
-            if guarded:
-                admit(conn)
-            else:
-                conn.connect()
+            try:
+                if guarded:
+                    admit(conn)
+                else:
+                    conn.connect()
+            except Exception as error:
+                worker.loop.fault(conn, error)
         return most
 
     def on_time(self) -> None:
@@ -118,5 +126,5 @@ class Listener:
         """Leave clients in the queue until there are descriptors again."""
         loop = self.worker.loop
         self.worker.counters[ACCEPT_PAUSES] += 1
-        loop.modify(self.fd, 0)
         loop.wake_at(self, loop.now + PAUSE_SECONDS)
+        loop.modify(self.fd, 0)

@@ -30,8 +30,9 @@ class Timed(Protocol):
 
 class Loop:
     """One thread's events. `now` is monotonic seconds, taken once per turn; `turn` counts the
-    turns, `tick` the ticks of the wheel (a twentieth of a second each). `fault` is called, while
-    the exception is handled, with whoever raised one: it must not cost the others anything.
+    turns, `tick` the ticks of the wheel (a twentieth of a second each). `fault` is called with
+    whoever raised an exception, and that: it must not cost the others anything. Who is None where
+    the loop itself had no memory, and events may have been lost.
 
     Sockets in `dead` are closed at the end of the turn. So within a turn no descriptor's number
     gets a new owner, who would be told of events that were the old one's.
@@ -68,7 +69,7 @@ class Loop:
         self.tick = int(self.now / TICK_SECONDS)
         self.turn = 0
         self.running = True
-        self.fault: Callable[[Any], None] = _tell
+        self.fault: Callable[[Any, Exception], None] = _tell
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call once at the next turn, after that turn's events."""
@@ -109,7 +110,11 @@ class Loop:
                 wait = TICK_SECONDS
             else:
                 wait = IDLE_WAIT_SECONDS
-            events = poll(wait, EVENTS)
+            try:
+                events = poll(wait, EVENTS)
+            except MemoryError as error:
+                events = []
+                self.fault(None, error)
             now = self.now = monotonic()
             self.turn += 1
             for fd, mask in events:
@@ -117,16 +122,16 @@ class Loop:
                 if handler is not None:
                     try:
                         handler.on_event(mask)
-                    except Exception:
-                        self.fault(handler)
+                    except Exception as error:
+                        self.fault(handler, error)
             if self._soon:
                 calls = self._soon
                 self._soon = []
                 for call in calls:
                     try:
                         call()
-                    except Exception:
-                        self.fault(getattr(call, "__self__", None))
+                    except Exception as error:
+                        self.fault(getattr(call, "__self__", None), error)
             if now >= next_tick:
                 self._advance(int(now / TICK_SECONDS))
                 next_tick = (self.tick + 1) * TICK_SECONDS
@@ -149,13 +154,16 @@ class Loop:
                 timed.bucket = None
                 try:
                     timed.on_time()
-                except Exception:
-                    self.fault(timed)
+                except Exception as error:
+                    self.fault(timed, error)
         for call in self.each_tick:
-            call()
+            try:
+                call()
+            except MemoryError as error:
+                self.fault(None, error)
 
 
-def _tell(who: Any) -> None:
+def _tell(who: Any, error: Exception) -> None:
     import traceback  # slow to import, and rarely needed
 
-    traceback.print_exc()
+    traceback.print_exception(error)

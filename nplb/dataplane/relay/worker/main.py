@@ -18,6 +18,7 @@ from nplb.dataplane.relay.worker.affinity import AffinityTable
 from nplb.dataplane.relay.worker.channel import Channel
 from nplb.dataplane.relay.worker.loop import Loop
 from nplb.dataplane.relay.worker.rendezvous import Rendezvous
+from nplb.dataplane.relay.worker.reserve import EXIT_CODE
 from nplb.dataplane.relay.worker.rights import drop_rights
 from nplb.dataplane.relay.worker.state import Worker
 
@@ -89,7 +90,10 @@ def main(argument: str) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    loop.run()
+    try:
+        loop.run()
+    except MemoryError:
+        os._exit(EXIT_CODE)  # at once: to tell more, there is nothing left
     beat()
     access.flush()
 

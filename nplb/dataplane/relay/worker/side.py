@@ -8,7 +8,7 @@ no more, and goes to `_on_rare_event`.
 Bytes are copied through one shared buffer. A stream that fills half of it, or whose peer does
 not keep up, is bulk: its bytes then go through a pipe with splice, and are not copied. Events
 are edge-triggered. A read that comes up short is the proof that there is no more, since more
-would be a new event; without that proof the loop is asked to tell again (`_ask_again`), which
+would be a new event; without that proof the loop is asked to tell again (`ask_again`), which
 also gives other streams their turn.
 """
 
@@ -142,7 +142,7 @@ class Side:
             self._hold(sent, size)
         elif size >= BULK_BYTES:
             self._become_bulk()
-            self._ask_again()
+            self.ask_again()
         elif count - self.flushed >= FLUSH_BYTES:
             self.conn.flush()
 
@@ -165,7 +165,7 @@ class Side:
                 peer._send_held()
             elif peer.piped and peer._empty_pipe():
                 self._see_usual()
-                peer._ask_again()
+                peer.ask_again()
 
     def pump(self, mask: int) -> None:
         """Move bytes to the peer. `mask` is the event that says that there are some; 0 when
@@ -200,11 +200,11 @@ class Side:
             self._end()
         elif size >= BULK_BYTES:
             self._become_bulk()
-            self._ask_again()
+            self.ask_again()
         else:
             self._see_usual()
             if not proof:
-                self._ask_again()
+                self.ask_again()
 
     def _see_usual(self) -> None:
         """See whether from now on the usual event is all that there is to expect."""
@@ -223,7 +223,7 @@ class Side:
         except OSError:
             pass  # it was reset, and writing to it will say so
 
-    def _ask_again(self) -> None:
+    def ask_again(self) -> None:
         """Let the loop tell at its next turn if there is something to read."""
         self.loop.modify(self.fd, INTEREST_OUT if self.armed else INTEREST)
 
@@ -258,7 +258,7 @@ class Side:
             return
         self.held = None
         self.peer._see_usual()
-        self._ask_again()
+        self.ask_again()
 
     # -- bulk ----------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class Side:
                 self.bulk = False
                 self._see_usual()
         # A pipe may be full before it has so many bytes, so a short splice proves nothing.
-        self._ask_again()
+        self.ask_again()
 
     def _empty_pipe(self) -> bool:
         """Bring what is in the pipe to the peer. True when all of it is there."""
