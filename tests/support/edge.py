@@ -17,6 +17,8 @@ from typing import Any
 
 import aiohttp
 
+from nplb.lab.cluster import Lab
+from tests.support.eventually import eventually
 from tests.support.lab import Networks
 
 STARTED_SECONDS = 60.0
@@ -58,6 +60,12 @@ class Edge:
         }
         text = "".join(f"{key}: {value}\n" for key, value in lines.items())
         self.config_path.write_text(text)
+
+    async def begin(self, clusters: str, **keys: str) -> None:
+        """Write the configuration, start with it, and wait until it is ready."""
+        self.configure(clusters, **keys)
+        await self.start()
+        await self.ready()
 
     async def start(self, *wrapper: str) -> None:
         """Start; does not wait for anything. `wrapper` is a command that runs it."""
@@ -103,7 +111,8 @@ class Edge:
             assert is_running(self.pid), f"nplb run has ended:\n{self.log()}"
             late = asyncio.get_running_loop().time() > deadline
             assert not late, f"waited in vain for {what}; {json.dumps(status)[:4000]}\n{self.log()}"
-            await asyncio.sleep(0.02)
+            # A status costs both sides milliseconds, which are the test's own on a busy machine.
+            await asyncio.sleep(0.05)
 
     async def ready(self) -> None:
         """Wait until it is ready."""
@@ -144,10 +153,7 @@ class Edge:
         before = self.pid
         self.signal(signal.SIGUSR2)
         await self.until(lambda _: self.pid != before, "a successor")
-        deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
-        while is_running(before):
-            assert asyncio.get_running_loop().time() < deadline, "the old process stays"
-            await asyncio.sleep(0.01)
+        await eventually(lambda: not is_running(before), "the old process ends", STARTED_SECONDS)
 
     async def ended(self) -> int:
         """Wait for its end. Returns the exit code."""
@@ -182,6 +188,22 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def clusters(**kubeconfigs: Path) -> str:
+    """The configuration's `clusters`: each by its name, read with a kubeconfig."""
+    return json.dumps(
+        [
+            {"name": name, "kubernetes": {"kubeconfig": str(path)}}
+            for name, path in kubeconfigs.items()
+        ]
+    )
+
+
+def of_lab(lab: Lab, *, writes: dict[str, Any] | None = None, **kubernetes: str) -> str:
+    """The configuration's `clusters`: a lab, by the name of lab; more keys of its `kubernetes`."""
+    source = {"kubeconfig": str(lab.kubeconfig_path), **kubernetes}
+    return json.dumps([{"name": "lab", "kubernetes": source, "writes": writes or {}}])
 
 
 @asynccontextmanager
@@ -219,10 +241,10 @@ def hold_port(ip: str, port: int) -> socket.socket:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
-            found += [int(child) for child in (task / "children").read_text().split()]
+            found += [int(child) for child in file.read_text().split()]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Manifests of Services for tests of the lab."""
+"""Manifests of a cluster, in few words (JSON is YAML)."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def service(
     protocol: str = "TCP",
     **spec: Any,
 ) -> str:
-    """One Service as a manifest (JSON is YAML). Everything else goes into its spec."""
+    """One Service. Everything else goes into its spec."""
     annotations = {}
     if pods is not None:
         annotations["lab.nplb.io/pods"] = str(pods)
@@ -39,6 +39,23 @@ def service(
             "spec": body,
         }
     )
+
+
+def node(name: str, address: str) -> str:
+    """One Node, by its address."""
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name},
+            "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+        }
+    )
+
+
+def documents(*manifests: str) -> str:
+    """Several objects in one file."""
+    return "\n---\n".join(manifests)
 
 
 def manual_slice(

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from nplb.cli import main
 from nplb.lab.cluster import Lab
 from tests.support.browser import IN_A_BROWSER, Browser, Page
-from tests.support.edge import Edge, make_edge
+from tests.support.edge import Edge, make_edge, of_lab
 from tests.support.lab import Networks, make_lab
 from tests.support.labmanifests import service
 
@@ -59,15 +59,13 @@ async def edge(tmp_path: Path, networks: Networks, lab: Lab) -> AsyncIterator[Ed
         token = tmp_path / "token"
         token.write_text(TOKEN)
         token.chmod(0o600)
-        edge.configure(
-            json.dumps([{"name": "lab", "kubernetes": {"kubeconfig": str(lab.kubeconfig_path)}}]),
+        (tmp_path / "state").mkdir()
+        await edge.begin(
+            of_lab(lab),
             admin=json.dumps({"listen": edge.admin, "token_file": str(token)}),
             state_dir=str(tmp_path / "state"),
             workers="1",
         )
-        (tmp_path / "state").mkdir()
-        await edge.start()
-        await edge.ready()
         await edge.until(lambda status: _active(status) == 6, "every node to work")
         yield edge
 

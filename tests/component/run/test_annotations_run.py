@@ -2,20 +2,13 @@
 
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
 from nplb.lab.cluster import Lab
-from tests.support.edge import Edge, ask, make_edge
+from tests.support.edge import Edge, ask, of_lab
 from tests.support.lab import Networks, make_lab
 from tests.support.labmanifests import service
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 @pytest.fixture
@@ -56,11 +49,8 @@ async def restart(edge: Edge) -> None:
 async def test_a_port_of_ones_own_and_a_wrong_value(
     edge: Edge, lab: Lab, again: Callable[[Edge], Awaitable[None]], keys: dict[str, str]
 ) -> None:
-    clusters = f"[{{name: lab, kubernetes: {{kubeconfig: {lab.kubeconfig_path}}}}}]"
     allowed = "{allow: [edge-port, balance], ports: 8000-8099}"
-    edge.configure(clusters, annotations=allowed, **keys)
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab), annotations=allowed, **keys)
     annotate(lab, "web", edge_port="8080", balance="first")
     await edge.until(
         lambda s: any(f["listen"][0]["port"] == 8080 for f in s["plan"]["frontends"]), "the port"

@@ -2,13 +2,11 @@
 
 import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
-from tests.support.edge import Edge, children, make_edge
+from tests.support.edge import Edge, children
 from tests.support.lab import Networks
+from tests.support.labmanifests import documents, node, service
 
 # NoNewPrivileges, MemoryDenyWriteExecute (where the kernel has it: Linux 6.3), UMask; then what
 # follows on the command line.
@@ -20,23 +18,6 @@ libc.prctl(65, 1, 0, 0, 0)
 os.umask(0o027)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-MANIFEST = """
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: n}
-status: {addresses: [{type: InternalIP, address: NODE}]}
-"""
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 def process_status(pid: int) -> str:
@@ -46,10 +27,11 @@ def process_status(pid: int) -> str:
 async def test_it_serves_under_the_units_limits(
     edge: Edge, tmp_path: Path, networks: Networks
 ) -> None:
-    node = networks.node(1)
-    (tmp_path / "cluster.yaml").write_text(MANIFEST.replace("NODE", node))
+    ip = networks.node(1)
+    manifest = documents(service("web", node_port=30080), node("n", ip))
+    (tmp_path / "cluster.yaml").write_text(manifest)
     edge.configure("[{name: a, manifests: [cluster.yaml]}]", health="{enabled: false}")
-    with socket.create_server((node, 30080)) as server:
+    with socket.create_server((ip, 30080)) as server:
         await edge.start(sys.executable, "-c", LIMITED)
         await edge.serves("web")
         with socket.create_connection((edge.ip, 30080), timeout=10) as client:

@@ -2,16 +2,13 @@
 
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from nplb.lab.cluster import Lab
 from nplb.lab.writes import patch
 from nplb.policy.nodes import EXCLUDE_LABEL
-from tests.support.edge import Edge, ask, make_edge
+from tests.support.edge import Edge, ask, of_lab
 from tests.support.lab import Networks, make_lab
 
 SERVICE = """
@@ -40,17 +37,8 @@ def service(
     return text
 
 
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
-
-
 async def begin(edge: Edge, lab: Lab, health: str = "", *, times: str = QUICK, **keys: str) -> None:
-    clusters = [{"name": "lab", "kubernetes": {"kubeconfig": str(lab.kubeconfig_path)}}]
-    edge.configure(json.dumps(clusters), health=f"{{{times}{health}}}", **keys)
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab), health=f"{{{times}{health}}}", **keys)
 
 
 async def has(lab: Lab, *manifests: str) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,10 @@ import pytest
 from nplb.dataplane.relay.listeners import ListenFailedError, open_listeners
 from nplb.model.keys import Address
 from nplb.observe.interfaces import interface_addresses
-from tests.support.edge import Edge, make_edge
-from tests.support.lab import Networks
+from tests.support.edge import Edge
+from tests.support.labmanifests import documents, node, service
 from tests.support.netns import namespaces, requires_namespaces
 from tests.support.relay import free_port_everywhere
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 def test_loopback_has_its_addresses() -> None:
@@ -57,7 +50,9 @@ async def test_a_frontend_says_where_it_listens_and_where_it_can_not(
     edge: Edge, tmp_path: Path
 ) -> None:
     port = free_port_everywhere()
-    (tmp_path / "cluster.yaml").write_text(MANIFEST)
+    (tmp_path / "cluster.yaml").write_text(
+        documents(service("web", node_port=30080), node("n", "127.0.0.99"))
+    )
     edge.configure(
         "[{name: a, manifests: [cluster.yaml]}]",
         frontends=json.dumps([{"service": "default/web", "listen": [f"%lo:{port}", "%none0:1"]}]),
@@ -81,16 +76,3 @@ async def test_a_frontend_says_where_it_listens_and_where_it_can_not(
         socket.create_connection(("127.0.0.1", port), timeout=10),
     ):
         pass
-
-
-MANIFEST = """
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: n}
-status: {addresses: [{type: InternalIP, address: 127.0.0.99}]}
-"""

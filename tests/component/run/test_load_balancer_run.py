@@ -2,22 +2,15 @@
 
 import signal
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nplb.lab.cluster import Lab
-from tests.support.edge import Edge, ask, make_edge
+from tests.support.edge import Edge, ask, of_lab
 from tests.support.eventually import eventually
 from tests.support.lab import Networks, make_lab
 from tests.support.labmanifests import service
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 @pytest.fixture
@@ -33,11 +26,9 @@ def balancer(name: str) -> str:
     return service(name, type="LoadBalancer", port=8081, loadBalancerClass="nplb.io/edge")
 
 
-def configure(edge: Edge, lab: Lab, **writes: str) -> None:
-    given = {"status": "true", "events": "true", **writes}
-    words = ", ".join(f"{key}: {value}" for key, value in given.items())
-    edge.configure(
-        f"[{{name: lab, kubernetes: {{kubeconfig: {lab.kubeconfig_path}}}, writes: {{{words}}}}}]",
+async def begin(edge: Edge, lab: Lab, **writes: str) -> None:
+    await edge.begin(
+        of_lab(lab, writes={"status": True, "events": True, **writes}),
         listen=f'{{addresses: "{edge.ip}", port: mirror, load_balancer_port: service}}',
     )
 
@@ -59,9 +50,7 @@ def reasons(lab: Lab) -> dict[str, str]:
 
 
 async def test_a_service_gets_its_address_and_loses_it(edge: Edge, lab: Lab) -> None:
-    configure(edge, lab, on_stop="withdraw")
-    await edge.start()
-    await edge.ready()
+    await begin(edge, lab, on_stop="withdraw")
     await eventually(lambda: ingress(lab, "web"), "the address")
     [entry] = ingress(lab, "web")
     assert (entry["ip"], entry["ipMode"]) == (edge.ip, "Proxy")
@@ -87,9 +76,7 @@ async def test_a_service_gets_its_address_and_loses_it(edge: Edge, lab: Lab) -> 
 async def test_without_rights_it_serves_and_names_what_is_missing(edge: Edge, lab: Lab) -> None:
     lab.api.faults.forbid(resource="leases")
     lab.api.faults.forbid(resource="events")
-    configure(edge, lab)
-    await edge.start()
-    await edge.ready()
+    await begin(edge, lab)
     assert "service web" in await ask(edge.ip, 8081)
     await edge.until(
         lambda s: any(f["kind"] == "write_refused" for f in s["findings"]), "the finding"

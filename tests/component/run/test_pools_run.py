@@ -5,22 +5,15 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
 from nplb.lab.cluster import Lab
-from tests.support.edge import Edge, ask, make_edge
+from tests.support.edge import Edge, ask, clusters
 from tests.support.lab import Networks, claim_networks, make_lab
 from tests.support.labmanifests import service
 
 PORT = 8090
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 @pytest.fixture
@@ -66,19 +59,13 @@ async def test_clients_are_shared_by_weight_and_an_outage_fails_none(
     edge: Edge, labs: tuple[Lab, Lab]
 ) -> None:
     east, west = labs
-    clusters = ", ".join(
-        f"{{name: {name}, kubernetes: {{kubeconfig: {lab.kubeconfig_path}}}}}"
-        for name, lab in (("east", east), ("west", west))
-    )
-    edge.configure(
-        f"[{clusters}]",
+    await edge.begin(
+        clusters(east=east.kubeconfig_path, west=west.kubeconfig_path),
         pools=f'[{{name: default/web, listen: "{edge.ip}:{PORT}", members: '
         '["east/default/web-east weight=3", west/default/web-west]}]',
         balance="round_robin",
         workers="1",
     )
-    await edge.start()
-    await edge.ready()
     await edge.until(
         lambda s: sum(b["state"] == "active" for b in s["plan"]["frontends"][0]["backends"]) == 4,
         "all four nodes",

@@ -5,34 +5,23 @@ import json
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from nplb.lab.cluster import Lab
-from tests.component.run.test_run import of_lab
-from tests.component.run.test_survival import Crowd, lab
-from tests.support.edge import Edge, ask, hold_port, make_edge
+from tests.support.clients import Crowd
+from tests.support.edge import Edge, ask, hold_port, of_lab
 from tests.support.lab import Networks
-
-__all__ = ["lab"]
+from tests.support.labmanifests import service
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 async def test_what_changes_is_logged_and_made_so_without_a_client_noticing(
     edge: Edge, lab: Lab, networks: Networks
 ) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     old_admin = edge.admin
     async with Crowd(edge) as crowd:
         edge.configure(of_lab(lab), balance="maglev", workers="3", watch_config="true")
@@ -64,9 +53,7 @@ async def test_what_changes_is_logged_and_made_so_without_a_client_noticing(
 
 
 async def test_an_admin_address_that_can_not_be_had_is_refused_whole(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     with hold_port(edge.ip, 9099):
         edge.configure(of_lab(lab), balance="first", admin=f'{{listen: "{edge.ip}:9099"}}')
         edge.signal(signal.SIGHUP)
@@ -89,9 +76,7 @@ async def test_a_disk_that_takes_no_more_is_said_and_forgotten_when_it_does(
     token.write_text("0123456789abcdef0123456789abcdef")
     token.chmod(0o600)
     admin = f'{{listen: "{edge.admin}", token_file: "{token}"}}'
-    edge.configure(of_lab(lab), state_dir=str(state), admin=admin)
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab), state_dir=str(state), admin=admin)
     state.mkdir(exist_ok=True)
     # A directory in the way of the file: not even root can write it.
     (state / "drains.json").unlink(missing_ok=True)
@@ -110,22 +95,11 @@ async def test_a_disk_that_takes_no_more_is_said_and_forgotten_when_it_does(
     assert (await edge.status())["drains"], "it holds all the same"
     (state / "drains.json" / "x").unlink()
     (state / "drains.json").rmdir()
-    await lab.apply(WEB_LATE)  # a pass
+    await lab.apply(service("late", node_port=30081))  # a pass
     await edge.until(
         lambda s: not [f for f in s["findings"] if f["kind"] == "not_written"], "it to be written"
     )
     assert "node-1" in (state / "drains.json").read_text()
-
-
-WEB_LATE = """
-apiVersion: v1
-kind: Service
-metadata: {name: late}
-spec:
-  type: NodePort
-  selector: {app: late}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30081}]
-"""
 
 
 async def test_a_path_that_can_not_even_be_looked_at_ends_nothing(edge: Edge, lab: Lab) -> None:

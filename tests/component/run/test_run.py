@@ -5,55 +5,17 @@ import json
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nplb.lab.cluster import Lab
-from tests.support.edge import Edge, ask, children, hold_port, kill, make_edge
-from tests.support.lab import Networks, make_lab
+from tests.support.edge import Edge, ask, children, clusters, hold_port, kill, of_lab
+from tests.support.labmanifests import documents, node, service
 
-WEB = """
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
-"""
-ECHO = """
-apiVersion: v1
-kind: Service
-metadata: {name: echo, annotations: {lab.nplb.io/app: echo}}
-spec:
-  type: NodePort
-  selector: {app: echo}
-  ports: [{port: 7, targetPort: 7007, nodePort: 30007}]
-"""
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
-
-
-@pytest.fixture
-async def lab(networks: Networks) -> AsyncIterator[Lab]:
-    async with make_lab(networks, nodes=2) as lab:
-        await lab.apply(WEB)
-        await lab.apply(ECHO)
-        await lab.service_ready("default/web")
-        await lab.service_ready("default/echo")
-        yield lab
-
-
-def of_lab(lab: Lab, **more: str) -> str:
-    keys = {"kubeconfig": str(lab.kubeconfig_path), **more}
-    return json.dumps([{"name": "lab", "kubernetes": keys}])
+WEB = service("web", node_port=30080)
+LATE = service("late", node_port=30081)
 
 
 def cluster_error(status: dict[str, object]) -> str:
@@ -61,9 +23,7 @@ def cluster_error(status: dict[str, object]) -> str:
 
 
 async def test_it_serves_what_the_cluster_has_and_says_so(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     assert "service web" in await ask(edge.ip, 30080)
     code, text = await edge.get("/readyz?verbose")
     assert code == 200
@@ -75,10 +35,8 @@ async def test_it_serves_what_the_cluster_has_and_says_so(edge: Edge, lab: Lab) 
 
 
 async def test_a_service_that_comes_and_goes(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
-    await lab.apply(WEB.replace("web", "late").replace("30080", "30081"))
+    await edge.begin(of_lab(lab))
+    await lab.apply(LATE)
     await edge.serves("late")
     assert "service late" in await ask(edge.ip, 30081)
     lab.api.delete("services", "late", namespace="default")
@@ -90,9 +48,7 @@ async def test_a_service_that_comes_and_goes(edge: Edge, lab: Lab) -> None:
 async def test_connections_live_through_reloads_and_the_end_of_the_api(
     edge: Edge, lab: Lab
 ) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     reader, writer = await asyncio.open_connection(edge.ip, 30007)
     for count, balance in enumerate(("round_robin", "first", "least_connections"), 1):
         edge.configure(of_lab(lab), balance=balance)
@@ -114,9 +70,7 @@ async def test_connections_live_through_reloads_and_the_end_of_the_api(
 
 
 async def test_sigterm_lets_connections_end_and_takes_no_new_one(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab), shutdown="{delay: 3s, drain: 20s}")
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab), shutdown="{delay: 3s, drain: 20s}")
     reader, writer = await asyncio.open_connection(edge.ip, 30007)
     writer.write(b"x")
     assert await reader.readexactly(1) == b"x"
@@ -139,9 +93,7 @@ async def test_sigterm_lets_connections_end_and_takes_no_new_one(edge: Edge, lab
 
 
 async def test_a_second_sigterm_ends_it_at_once(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab), shutdown="{drain: 1h}")
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab), shutdown="{drain: 1h}")
     reader, writer = await asyncio.open_connection(edge.ip, 30007)
     writer.write(b"x")
     assert await reader.readexactly(1) == b"x"
@@ -154,9 +106,7 @@ async def test_a_second_sigterm_ends_it_at_once(edge: Edge, lab: Lab) -> None:
 
 
 async def test_a_killed_worker_is_replaced(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     assert edge.process is not None
     before = children(edge.process.pid)
     assert len(before) == 2
@@ -229,7 +179,7 @@ async def test_a_kubeconfig_that_is_no_good_says_which_and_why(
     path = tmp_path / "kubeconfig"
     if kubeconfig is not None:
         path.write_text(kubeconfig)
-    edge.configure(json.dumps([{"name": "lab", "kubernetes": {"kubeconfig": str(path)}}]))
+    edge.configure(clusters(lab=path))
     await edge.start()
     await edge.until(cluster_error, "the error")
     status = await edge.status()
@@ -268,7 +218,7 @@ async def test_a_token_that_is_refused(edge: Edge, lab: Lab) -> None:
         text.replace(lab.api.token, "not-the-token")
     )
     path = edge.config_path.parent / "kubeconfig"
-    edge.configure(json.dumps([{"name": "lab", "kubernetes": {"kubeconfig": str(path)}}]))
+    edge.configure(clusters(lab=path))
     await edge.start()
     await edge.until(cluster_error, "the error")
     error = cluster_error(await edge.status())
@@ -277,20 +227,10 @@ async def test_a_token_that_is_refused(edge: Edge, lab: Lab) -> None:
 
 
 async def test_manifests_in_place_of_an_api(edge: Edge, lab: Lab, tmp_path: Path) -> None:
-    nodes = [
-        {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": name},
-            "status": {"addresses": [{"type": "InternalIP", "address": machine.address}]},
-        }
-        for name, machine in lab.nodes.items()
-    ]
+    nodes = [node(name, machine.address) for name, machine in lab.nodes.items()]
     manifest = tmp_path / "cluster.yaml"
-    manifest.write_text(WEB + "".join(f"---\n{json.dumps(node)}\n" for node in nodes))
-    edge.configure(json.dumps([{"name": "lab", "manifests": [str(manifest)]}]))
-    await edge.start()
-    await edge.ready()
+    manifest.write_text(documents(WEB, *nodes))
+    await edge.begin(json.dumps([{"name": "lab", "manifests": [str(manifest)]}]))
     assert "service web" in await ask(edge.ip, 30080)
     manifest.write_text("kind: [Service\n")
     await edge.until(cluster_error, "the error")
@@ -321,9 +261,7 @@ async def test_a_privileged_port_without_the_right(edge: Edge, lab: Lab) -> None
 
 
 async def test_an_api_that_does_everything_wrong_fails_no_client(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     api = lab.api.faults
     for begin in (api.down, api.bad_gateway, api.internal_error, api.too_many_requests):
         begin()

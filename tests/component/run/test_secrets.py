@@ -17,9 +17,8 @@ import pytest
 
 from nplb.cli.bundle import collect, write_bundle
 from nplb.lab.api.certificates import make_certificates
-from tests.support.edge import Edge, make_edge
+from tests.support.edge import Edge, clusters
 from tests.support.fakeapi import FakeApi, answers, serving, status
-from tests.support.lab import Networks
 from tests.support.reading import kubeconfig
 
 # Each can be told from the others, and from everything else.
@@ -55,12 +54,6 @@ async def fake() -> AsyncIterator[FakeApi]:
         server.token = MARKS["kubeconfig token"]
         server.put("nodes", {"metadata": {"name": "a"}})
         yield server
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
 
 
 def plugin(directory: Path, name: str, script: str) -> dict[str, Any]:
@@ -103,9 +96,7 @@ def plant(directory: Path, fake: FakeApi) -> str:
             directory / "refused", fake.url, plugin(directory, "give", f"cat <<'END'\n{cat}\nEND")
         ),
     }
-    return json.dumps(
-        [{"name": name, "kubernetes": {"kubeconfig": str(path)}} for name, path in made.items()]
-    )
+    return clusters(**made)
 
 
 def searched(texts: dict[str, str], *more: str) -> list[str]:
@@ -136,8 +127,7 @@ async def test_no_secret_is_ever_shown(edge: Edge, fake: FakeApi, tmp_path: Path
         f'{{listen: "{edge.admin}", token_file: admin-token, read_token_file: read-token, '
         "anonymous_read: loopback}"
     )
-    clusters = plant(tmp_path, fake)
-    edge.configure(clusters, admin=admin, log="{level: debug, format: json}")
+    edge.configure(plant(tmp_path, fake), admin=admin, log="{level: debug, format: json}")
     await edge.start()
     await edge.until(
         lambda s: sum(bool(source["error"]) for source in s["sources"]) == 5, "the errors"

@@ -4,79 +4,19 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from nplb.lab.cluster import Lab
-from tests.component.run.test_run import ECHO, WEB, of_lab
-from tests.support.edge import STARTED_SECONDS, Edge, ask, is_running, make_edge
-from tests.support.lab import Networks, make_lab
+from tests.support.clients import Crowd
+from tests.support.edge import STARTED_SECONDS, Edge, ask, children, is_running, of_lab
+from tests.support.eventually import eventually
+from tests.support.labmanifests import service
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-async def edge(tmp_path: Path, networks: Networks) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        yield edge
-
-
-@pytest.fixture
-async def lab(networks: Networks) -> AsyncIterator[Lab]:
-    async with make_lab(networks, nodes=2) as lab:
-        await lab.apply(WEB)
-        await lab.apply(ECHO)
-        await lab.service_ready("default/web")
-        await lab.service_ready("default/echo")
-        yield lab
-
-
-class Crowd:
-    """Clients that ask all the time: `asked` how often, `failed` what went wrong. Beside them
-    one connection that is never given up."""
-
-    def __init__(self, edge: Edge) -> None:
-        self.edge = edge
-        self.asked = 0
-        self.failed: list[str] = []
-        self._stop = asyncio.Event()
-        self._clients: list[asyncio.Task[None]] = []
-        self._lines: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def __aenter__(self) -> Self:
-        self._clients = [asyncio.create_task(self._ask()) for _ in range(3)]  # noqa: TID251
-        self._lines = [await asyncio.open_connection(self.edge.ip, 30007) for _ in range(4)]
-        return self
-
-    async def _ask(self) -> None:
-        while not self._stop.is_set():
-            try:
-                answer = await ask(self.edge.ip, 30080)
-                if "service web" not in answer:
-                    self.failed.append(answer)
-            except (OSError, TimeoutError) as error:
-                self.failed.append(repr(error))
-            self.asked += 1
-            await asyncio.sleep(0.005)
-
-    async def old_connections_live(self) -> bool:
-        """Whether every connection that was made at the beginning still carries bytes."""
-        for reader, writer in self._lines:
-            writer.write(b"still here")
-            if await reader.readexactly(10) != b"still here":
-                return False
-        return True
-
-    async def __aexit__(self, *error: object) -> None:
-        self._stop.set()
-        await asyncio.gather(*self._clients)
-        for _, writer in self._lines:
-            writer.transport.abort()
-        await asyncio.sleep(0)
 
 
 def accepted(text: str) -> int:
@@ -121,9 +61,7 @@ def kept(pid: int, name: str) -> str:
 
 
 async def test_control_is_killed_and_the_next_one_goes_on(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     async with Crowd(edge) as crowd:
         await handed_on(edge)
         for _ in range(2):
@@ -148,9 +86,7 @@ async def test_control_is_killed_and_the_next_one_goes_on(edge: Edge, lab: Lab) 
 
 
 async def test_an_upgrade_goes_unnoticed(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     gaps: list[str] = []
     stop = asyncio.Event()
 
@@ -179,20 +115,15 @@ async def test_an_upgrade_goes_unnoticed(edge: Edge, lab: Lab) -> None:
     assert gaps == [], "the admin port answers all the time"
     # The old workers end with their last connection.
     old = [pid for pid in worker_pids(before) if pid not in worker_pids(after)]
-    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
-    while any(is_running(pid) for pid in old):
-        assert asyncio.get_running_loop().time() < deadline, "old workers stay"
-        await asyncio.sleep(0.05)
+    await eventually(
+        lambda: not any(is_running(pid) for pid in old), "old workers go", STARTED_SECONDS
+    )
     edge.signal(signal.SIGTERM)
-    while is_running(edge.pid):
-        assert asyncio.get_running_loop().time() < deadline, "the successor does not stop"
-        await asyncio.sleep(0.05)
+    await eventually(lambda: not is_running(edge.pid), "the successor stops", STARTED_SECONDS)
 
 
 async def test_an_upgrade_that_fails_changes_nothing(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     pid, before = edge.pid, await edge.status()
     good = edge.config_path.read_text()
     async with Crowd(edge) as crowd:
@@ -210,14 +141,13 @@ async def test_an_upgrade_that_fails_changes_nothing(edge: Edge, lab: Lab) -> No
         edge.config_path.write_text(good)
 
         # One that is killed when it has workers already.
-        edge.signal(signal.SIGUSR2)
-        successor = await child_with_workers(pid, set(worker_pids(before)))
+        successor = await successor_of(edge, working=True)
         os.kill(successor, signal.SIGKILL)
         await edge.until(lambda s: s["reload"]["upgrades_failed"] == 2, "the second to fail")
         assert edge.pid == pid
         assert worker_pids(await edge.status()) == worker_pids(before)
         assert await crowd.old_connections_live()
-        await lab.apply(WEB.replace("web", "late").replace("30080", "30081"))
+        await lab.apply(service("late", node_port=30081))
         await edge.serves("late")
 
         await edge.upgraded()
@@ -229,60 +159,44 @@ async def test_an_upgrade_that_fails_changes_nothing(edge: Edge, lab: Lab) -> No
 
 
 async def test_told_to_stop_in_the_middle_of_an_upgrade_it_stops(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab), shutdown="{drain: 1s}")
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab), shutdown="{drain: 1s}")
     pid = edge.pid
-    known = set(worker_pids(await edge.status()))
-    edge.signal(signal.SIGUSR2)
-    successor = await child_of(pid, known)
+    successor = await successor_of(edge)
     os.kill(pid, signal.SIGTERM)
     assert await edge.ended() == 0
-    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
-    while is_running(successor) or list(edge.runtime.glob("worker-*.sock")):
-        assert asyncio.get_running_loop().time() < deadline, "something is left behind"
-        await asyncio.sleep(0.05)
+    await eventually(
+        lambda: not is_running(successor) and not list(edge.runtime.glob("worker-*.sock")),
+        "nothing is left behind",
+        STARTED_SECONDS,
+    )
     assert "Traceback" not in edge.log()
     with pytest.raises(ConnectionRefusedError):
         await ask(edge.ip, 30080)
 
 
-async def child_of(pid: int, known: set[int]) -> int:
-    """Wait until a process has a child that is not known yet."""
-    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
-    while asyncio.get_running_loop().time() < deadline:
-        for child in children_of(pid):
-            if child not in known:
-                return child
-        await asyncio.sleep(0.002)
-    raise AssertionError("no successor came")
+async def successor_of(edge: Edge, *, working: bool = False) -> int:
+    """Ask for an upgrade, and wait for the process that is to take over; if `working`, until it has
+    workers."""
+    known = set(worker_pids(await edge.status()))
+    found: list[int] = []
 
+    def is_there() -> bool:
+        found[:] = [
+            child
+            for child in children(edge.pid)
+            if child not in known and (children(child) or not working)
+        ]
+        return bool(found)
 
-async def child_with_workers(pid: int, known: set[int]) -> int:
-    """Wait until a process has a child that has children of its own; the child."""
-    deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
-    while asyncio.get_running_loop().time() < deadline:
-        for child in children_of(pid):
-            if child not in known and children_of(child):
-                return child
-        await asyncio.sleep(0.002)
-    raise AssertionError("no successor with workers came")
-
-
-def children_of(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(child) for child in text.split()]
+    edge.signal(signal.SIGUSR2)
+    await eventually(is_there, "a successor", STARTED_SECONDS)
+    return found[0]
 
 
 async def test_a_second_nplb_with_the_same_runtime_directory_is_refused(
-    edge: Edge, lab: Lab, tmp_path: Path, networks: Networks
+    edge: Edge, lab: Lab
 ) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     first = edge.process
     await edge.start()
     assert await edge.ended() == 1
@@ -292,9 +206,7 @@ async def test_a_second_nplb_with_the_same_runtime_directory_is_refused(
 
 
 async def test_control_comes_back_while_the_api_is_away(edge: Edge, lab: Lab) -> None:
-    edge.configure(of_lab(lab))
-    await edge.start()
-    await edge.ready()
+    await edge.begin(of_lab(lab))
     await handed_on(edge)
     lab.faults.apply("api", "restart=1h")
     await edge.killed()
