@@ -11,7 +11,7 @@ feeds        one source for each cluster
 interfaces   `%eth0` as the addresses that it has now
 annotations  what Services ask for, with the last good value in place of a wrong one
 drains       nodes taken out by hand
-reconciler   the loop
+reconciler   the loop; pace, how soon a pass may follow another
 outbox       one writer for each cluster that is written to
 books        ledgers, kept with every pass, and what they find; alarms, what a plan says
 findings     which are open, and what of that goes into the journal

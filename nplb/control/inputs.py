@@ -13,16 +13,22 @@ from nplb.model.verdict import Verdict
 
 class Inputs:
     """Cells for settings, snapshots, source statuses, verdicts and manual drains, and the one
-    event that any change of them sets. Whoever holds this may set a cell; only the reconciler
-    reads."""
+    event that any change of them sets; `urgent` is set as well by what can't wait until a burst of
+    changes is over. Whoever holds this may set a cell; only the reconciler reads."""
 
     def __init__(self, settings: Settings) -> None:
         self.changed = asyncio.Event()
-        self.settings: Cell[Settings] = Cell(settings, self.changed.set)
+        self.urgent = asyncio.Event()
+        self.settings: Cell[Settings] = Cell(settings, self.hurry)
         self.verdicts: Cell[Mapping[Address, Verdict]] = Cell({}, self.changed.set)
         self.snapshots: Cell[Mapping[str, Snapshot]] = Cell({}, self.changed.set)
-        self.drains: Cell[tuple[ManualDrain, ...]] = Cell((), self.changed.set)
+        self.drains: Cell[tuple[ManualDrain, ...]] = Cell((), self.hurry)
         self.sources: Cell[Mapping[str, SourceStatus]] = Cell({}, self.changed.set)
+
+    def hurry(self) -> None:
+        """Have a pass at once."""
+        self.urgent.set()
+        self.changed.set()
 
     def publish(self, snapshot: Snapshot) -> None:
         """A source's new snapshot replaces the one before."""

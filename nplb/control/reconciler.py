@@ -13,6 +13,7 @@ from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.interfaces import Interfaces
 from nplb.control.outbox import Outbox
+from nplb.control.pace import Pace
 from nplb.dataplane import Plane
 from nplb.model.applied import Applied
 from nplb.model.cluster import SourceState, SourceStatus
@@ -27,7 +28,7 @@ from nplb.plan.memo import Memo
 
 log = logging.getLogger(__name__)
 
-MIN_INTERVAL_SECONDS = 0.02  # gathers a burst of changes into one pass
+MIN_INTERVAL_SECONDS = 0.02  # gathers what changes together into one pass
 MAX_INTERVAL_SECONDS = 30.0  # a whole pass now and then repairs damage from outside
 RETRY_SECONDS = 1.0  # after a pass that failed
 ERROR_INTERVAL_SECONDS = 60.0  # between different errors of one outage
@@ -88,6 +89,7 @@ class Reconciler:
         self._memo = Memo()
         self._interfaces = Interfaces()
         self._passed = asyncio.Event()
+        self._pace = Pace()
 
     def restore(self, plan: Plan, sources: Mapping[str, SourceStatus]) -> None:
         """Go on from another reconciler's plan, and from what it has told of its sources."""
@@ -109,6 +111,7 @@ class Reconciler:
         wait: float | None = None
         while True:
             await self._wait(MAX_INTERVAL_SECONDS if wait is None else wait)
+            begun = time.thread_time()
             try:
                 wait = await self.turn()
             except asyncio.CancelledError:
@@ -119,15 +122,18 @@ class Reconciler:
                 log.exception("a reconcile pass failed; the plan before stays in force")
                 self.last_error = f"{type(error).__name__}: {error}"
                 wait = RETRY_SECONDS
+            self._pace.passed(asyncio.get_running_loop().time(), time.thread_time() - begun)
             self._passed.set()
 
     async def _wait(self, seconds: float) -> None:
-        """Until an input changes or the time is over, in steps that show the loop turns."""
-        deadline = asyncio.get_running_loop().time() + seconds
+        """Until an input changes and a pass may begin, or the time is over, in steps that show
+        the loop turns."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         while not self._inputs.changed.is_set():
             self.loop_at = self._now()
             self.turned_at = time.monotonic()
-            left = deadline - asyncio.get_running_loop().time()
+            left = deadline - loop.time()
             if left <= 0:
                 return
             try:
@@ -137,11 +143,16 @@ class Reconciler:
                     await self._inputs.changed.wait()
             except TimeoutError:
                 continue
+        begin_at = self._pace.begin_at(loop.time())
         await asyncio.sleep(MIN_INTERVAL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(begin_at):
+                await self._inputs.urgent.wait()
 
     async def turn(self) -> float | None:
         """One whole pass. Returns after how many seconds the plane wants another one."""
         self._inputs.changed.clear()
+        self._inputs.urgent.clear()
         now = self._now()
         self.loop_at = now
         self.turned_at = time.monotonic()

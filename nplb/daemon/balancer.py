@@ -206,7 +206,7 @@ class Balancer:
         Errors: LineBroken if that fails.
         """
         reconciler = self._parts.reconciler
-        self._parts.inputs.changed.set()
+        self._parts.inputs.hurry()
         try:
             async with asyncio.timeout(FIRST_PLAN_SECONDS):
                 while not reconciler.passes and not reconciler.last_error:
@@ -326,7 +326,7 @@ class Balancer:
         parts.drains.frozen = ""
         await parts.relay.resume()
         # Whatever the successor has changed is put right by a whole pass.
-        parts.inputs.changed.set()
+        parts.inputs.hurry()
         self._turn()
         await parts.feeds.follow(parts.settings)
         await parts.outbox.follow(parts.settings)

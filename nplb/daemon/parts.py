@@ -65,7 +65,12 @@ class Parts:
         self.books = Books(own_pids=self._own_pids, not_written=self._not_written)
         self.findings = FindingBook()
         self.rng = random.Random()
-        self.prober = Prober(publish=self.inputs.verdicts.set, rng=self.rng, now=time.time)
+        self.prober = Prober(
+            publish=self.inputs.verdicts.set,
+            hurry=self.inputs.hurry,
+            rng=self.rng,
+            now=time.time,
+        )
         self.access = AccessLog(settings.log.access_file)
         self.relay = RelayPlane(
             workers=settings.workers,
@@ -78,7 +83,7 @@ class Parts:
             on_access=self.access.write,
         )
         self.plane = SplitPlane(
-            self.relay, lambda: KernelPlane(on_damage=self.inputs.changed.set), left_behind
+            self.relay, lambda: KernelPlane(on_damage=self.inputs.hurry), left_behind
         )
         self.identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
         self.outbox = Outbox(self._make_writer, self.inputs.changed.set)

@@ -77,14 +77,16 @@ class Prober:
 
     `publish` gets the whole mapping whenever a `healthy` or a `cause` has changed, or a
     target has gone; what is only newer (`probed_at`, latency) waits for the next time, and
-    `verdicts()` has it. `now` gives epoch seconds. `max_in_flight` None takes a quarter of
-    this process's descriptor limit.
+    `verdicts()` has it. `hurry` is called after that if it can't wait: a target that was judged
+    before is judged otherwise now. `now` gives epoch seconds. `max_in_flight` None takes a
+    quarter of this process's descriptor limit.
     """
 
     def __init__(
         self,
         *,
         publish: Callable[[Mapping[Address, Verdict]], None],
+        hurry: Callable[[], None] = lambda: None,
         rng: Dice,
         now: Callable[[], float],
         max_in_flight: int | None = None,
@@ -96,7 +98,7 @@ class Prober:
         self._max_in_flight = max_in_flight
         self._targets: tuple[ProbeTarget, ...] = ()
         self._probes: dict[Address, Probe] = {}
-        self._verdicts = Verdicts(publish, now)
+        self._verdicts = Verdicts(publish, hurry, now)
         self._restored: dict[Address, Verdict] = {}
         self._streams: dict[str, NodeStream[Probe]] = {}
         self._due: Agenda[Probe | NodeStream[Probe]] = Agenda()
@@ -459,7 +461,7 @@ class Prober:
         if not stream.is_down:
             # What they were before may be true no more: each is probed once.
             self._hurry((probe for probe in stream.members if probe.handle < 0), at)
-        self._verdicts.changed(at)
+        self._verdicts.changed(at, urgent=True)
 
     def _could_not(self, probe: Probe, detail: str, at: float) -> None:
         """The edge itself could not probe: says nothing about the backend."""

@@ -18,14 +18,20 @@ class Verdicts:
     """Keeps the verdict of every target. What a target itself was found to be is in its probe;
     while its node is down for all services, that is what is shown of it instead.
 
-    `publish` gets the whole mapping when something that decides has changed; `now` gives epoch
-    seconds. `publish_at` is when that is due, None if nothing has changed."""
+    `publish` gets the whole mapping when something that decides has changed, and `hurry` is called
+    if that is no target's first verdict or end; `now` gives epoch seconds. `publish_at` is when
+    that is due, None if nothing has changed."""
 
     def __init__(
-        self, publish: Callable[[Mapping[Address, Verdict]], None], now: Callable[[], float]
+        self,
+        publish: Callable[[Mapping[Address, Verdict]], None],
+        hurry: Callable[[], None],
+        now: Callable[[], float],
     ) -> None:
         self._publish = publish
+        self._hurry = hurry
         self._now = now
+        self._urgent = False
         self._shown: dict[Address, Verdict] = {}
         self._copy_seconds = 0.0
         self.publish_at: float | None = None
@@ -88,7 +94,7 @@ class Verdicts:
             or cause is not before.cause
             or (answer, weight) != (before.answer, before.weight)
         ):
-            self.changed(at)
+            self.changed(at, urgent=before.healthy is not None)
 
     def could_not(self, probe: Probe, detail: str, at: float) -> None:
         """The edge itself could not probe: that is told only of a target that was never probed."""
@@ -119,8 +125,9 @@ class Verdicts:
             shown = probe.verdict
         self._shown[address] = shown
 
-    def changed(self, at: float) -> None:
+    def changed(self, at: float, *, urgent: bool = False) -> None:
         """Publish soon; rarely enough that copying stays a small part of the time."""
+        self._urgent |= urgent
         if self.publish_at is None:
             self.publish_at = at + self._copy_seconds / COPY_SHARE
 
@@ -131,3 +138,6 @@ class Verdicts:
             verdicts = self.copy()
             self._copy_seconds = clock() - at
             self._publish(verdicts)
+            if self._urgent:
+                self._urgent = False
+                self._hurry()

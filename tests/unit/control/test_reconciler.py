@@ -12,6 +12,7 @@ from nplb.control import reconciler as loop
 from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
+from nplb.control.pace import Pace
 from nplb.control.reconciler import Reconciler
 from nplb.model.applied import Applied, ListenError, Traffic
 from nplb.model.cluster import Snapshot, SourceState, SourceStatus
@@ -173,6 +174,31 @@ async def test_ten_thousand_changes_at_once_cost_one_pass() -> None:
         last = bench.plane.plans[-1].frontends
         assert [f.node_port for f in last] == [30080, 30180]
         assert last[0].active
+
+
+class Slow(Pace):
+    """Always in a burst."""
+
+    def begin_at(self, changed_at: float) -> float:
+        return changed_at + 600.0
+
+
+async def test_health_goes_into_a_pass_at_once_while_what_a_cluster_says_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = Address("192.0.2.1", 30080)
+    async with running() as bench:
+        bench.inputs.publish(snapshot(30080))
+        await until(lambda: bench.plane.plans, "first plan")
+        monkeypatch.setattr(bench.reconciler, "_pace", Slow())
+        bench.inputs.publish(snapshot(30080, 30081))
+        await bench.reconciler.wait_pass(0.1)
+        assert len(bench.plane.plans) == 1
+        bench.inputs.verdicts.set({address: a_verdict(*address)})
+        bench.inputs.hurry()
+        await until(lambda: len(bench.plane.plans) == 2, "a pass")
+        assert [f.node_port for f in bench.plane.plans[-1].frontends] == [30080, 30081]
+        assert bench.plane.plans[-1].frontends[0].active
 
 
 async def test_a_failed_pass_is_followed_by_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,13 @@ class Story:
 
     def __init__(self) -> None:
         self.published: list[Mapping[Address, Verdict]] = []
-        self.verdicts = Verdicts(self.published.append, lambda: 1000.0)
+        self.hurried = 0
+        self.verdicts = Verdicts(self.published.append, self.hurry, lambda: 1000.0)
         self.probe = Probe(ProbeTarget(address=WHERE, health=HEALTH))
         self.verdicts.begin(self.probe)
+
+    def hurry(self) -> None:
+        self.hurried += 1
 
     def sees(self, result: Result | None, cause: Cause = Cause.TIMEOUT) -> Verdict:
         self.verdicts.observe(self.probe, result.cause if result else cause, "", 0.001, 0.0, result)
@@ -60,3 +64,11 @@ def test_another_weight_is_published_and_the_same_is_not() -> None:
     story.sees(Result(cause=Cause.CONNECTED, answer=200, weight=4))
     assert len(story.published) == known + 1
     assert story.published[-1][WHERE].weight == 4
+
+
+def test_what_was_judged_before_and_is_judged_otherwise_now_cannot_wait() -> None:
+    story = Story()
+    story.sees(THREE)
+    assert (len(story.published), story.hurried) == (1, 0), "the first verdict of a new target"
+    story.sees(NONE_LEFT)
+    assert story.hurried == 1
