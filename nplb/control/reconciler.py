@@ -89,7 +89,7 @@ class Reconciler:
         self._memo = Memo()
         self._interfaces = Interfaces()
         self._passed = asyncio.Event()
-        self._pace = Pace()
+        self.pace = Pace()
 
     def restore(self, plan: Plan, sources: Mapping[str, SourceStatus]) -> None:
         """Go on from another reconciler's plan, and from what it has told of its sources."""
@@ -111,7 +111,9 @@ class Reconciler:
         wait: float | None = None
         while True:
             await self._wait(MAX_INTERVAL_SECONDS if wait is None else wait)
-            begun = time.thread_time()
+            loop, inputs = asyncio.get_running_loop(), self._inputs
+            changes = inputs.snapshots.version + inputs.verdicts.version
+            began, cost = loop.time(), -time.thread_time()
             try:
                 wait = await self.turn()
             except asyncio.CancelledError:
@@ -122,7 +124,7 @@ class Reconciler:
                 log.exception("a reconcile pass failed; the plan before stays in force")
                 self.last_error = f"{type(error).__name__}: {error}"
                 wait = RETRY_SECONDS
-            self._pace.passed(asyncio.get_running_loop().time(), time.thread_time() - begun)
+            self.pace.passed(began, loop.time(), cost + time.thread_time(), changes)
             self._passed.set()
 
     async def _wait(self, seconds: float) -> None:
@@ -143,10 +145,9 @@ class Reconciler:
                     await self._inputs.changed.wait()
             except TimeoutError:
                 continue
-        begin_at = self._pace.begin_at(loop.time())
         await asyncio.sleep(MIN_INTERVAL_SECONDS)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(begin_at):
+            async with asyncio.timeout_at(self.pace.free_at):
                 await self._inputs.urgent.wait()
 
     async def turn(self) -> float | None:
@@ -173,11 +174,13 @@ class Reconciler:
             wishes=self.annotations.read(settings, snapshots),
             memo=self._memo,
         )
-        self._journal.extend(plan_decisions(self.plan, plan, now))
-        self.plan = plan
+        before, self.plan = self.plan, plan
         self.annotations.note(plan.frontends)
         self._prober.retarget(plan.probes)
-        applied = await self._plane.apply(plan)
+        try:
+            applied = await self._plane.apply(plan)
+        finally:  # clients first
+            self._journal.extend(plan_decisions(before, plan, now))
         self._note_listeners(applied, now)
         self.applied = applied
         found = await self._books.observe(

@@ -12,7 +12,6 @@ from nplb.control import reconciler as loop
 from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
-from nplb.control.pace import Pace
 from nplb.control.reconciler import Reconciler
 from nplb.model.applied import Applied, ListenError, Traffic
 from nplb.model.cluster import Snapshot, SourceState, SourceStatus
@@ -176,21 +175,12 @@ async def test_ten_thousand_changes_at_once_cost_one_pass() -> None:
         assert last[0].active
 
 
-class Slow(Pace):
-    """Always in a burst."""
-
-    def begin_at(self, changed_at: float) -> float:
-        return changed_at + 600.0
-
-
-async def test_health_goes_into_a_pass_at_once_while_what_a_cluster_says_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_health_goes_into_a_pass_at_once_while_what_a_cluster_says_waits() -> None:
     address = Address("192.0.2.1", 30080)
     async with running() as bench:
         bench.inputs.publish(snapshot(30080))
-        await until(lambda: bench.plane.plans, "first plan")
-        monkeypatch.setattr(bench.reconciler, "_pace", Slow())
+        await until(lambda: bench.reconciler.pace.free_at > 0.0, "the first pass to end")
+        bench.reconciler.pace.free_at = asyncio.get_running_loop().time() + 600.0
         bench.inputs.publish(snapshot(30080, 30081))
         await bench.reconciler.wait_pass(0.1)
         assert len(bench.plane.plans) == 1
