@@ -14,6 +14,7 @@ state      what one control process hands on to the next
 codec      values of the model as JSON and back
 place      where the runtime directory is
 watch      whether a file has changed
+collector  how often garbage is looked for
 """
 
 from nplb.daemon.balancer import run_daemon

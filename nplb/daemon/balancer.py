@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
+from nplb.daemon.collector import collect_rarely
 from nplb.daemon.handover import Owner, TakenAndLost, UpgradeFailed, hand_over
 from nplb.daemon.line import Line, LineBroken, predecessor
 from nplb.daemon.parts import Parts
@@ -405,4 +406,5 @@ def _wants_kernel(settings: Settings) -> bool:
 
 async def run_daemon(config_path: Path, load: Callable[[], Settings]) -> int:
     """Run one balancer until it is told to stop. Returns the exit code."""
+    collect_rarely()
     return await Balancer(config_path=config_path, load=load).run()

@@ -49,3 +49,17 @@ class Decision:
     node: str = ""
     cluster: str = ""
     sequence: int = 0
+
+    def numbered(self, sequence: int) -> "Decision":
+        """The same with its number. There are many at once, and `dataclasses.replace` is slow."""
+        return Decision(
+            at=self.at,
+            kind=self.kind,
+            subject=self.subject,
+            reason=self.reason,
+            text=self.text,
+            service=self.service,
+            node=self.node,
+            cluster=self.cluster,
+            sequence=sequence,
+        )

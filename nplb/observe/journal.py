@@ -5,7 +5,6 @@ costs nothing and loses the oldest entries, which it can tell from their numbers
 """
 
 import asyncio
-import dataclasses
 import logging
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
@@ -52,22 +51,12 @@ class Journal:
     def append(self, decision: Decision) -> Decision:
         """Number a decision, keep it, log it and wake the readers."""
         self.last += 1
-        numbered = dataclasses.replace(decision, sequence=self.last)
+        numbered = decision.numbered(self.last)
         self._entries.append(numbered)
         self.counts[numbered.kind] += 1
-        log.log(
-            _LEVELS.get(numbered.kind, logging.INFO),
-            "%s",
-            # Some texts begin with what they are about, as an error in a file with its place.
-            numbered.text
-            if numbered.text.startswith(f"{numbered.subject}: ")
-            else f"{numbered.subject}: {numbered.text}",
-            extra={
-                name: str(value)
-                for name in ("kind", "subject", "reason", "service", "node", "cluster")
-                if (value := getattr(numbered, name))
-            },
-        )
+        level = _LEVELS.get(numbered.kind, logging.INFO)
+        if log.isEnabledFor(level):
+            _write(level, numbered)
         for reader in self._readers:
             reader.wake()
         return numbered
@@ -131,6 +120,22 @@ class Journal:
     def detach(self, reader: "Reader") -> None:
         """Wake it no more."""
         self._readers.discard(reader)
+
+
+def _write(level: int, decision: Decision) -> None:
+    log.log(
+        level,
+        "%s",
+        # Some texts begin with what they are about, as an error in a file with its place.
+        decision.text
+        if decision.text.startswith(f"{decision.subject}: ")
+        else f"{decision.subject}: {decision.text}",
+        extra={
+            name: str(value)
+            for name in ("kind", "subject", "reason", "service", "node", "cluster")
+            if (value := getattr(decision, name))
+        },
+    )
 
 
 class Reader:

@@ -139,7 +139,7 @@ def _all_targets(
         want, before = wanted[address], known.get(address)
         turn = _turn(want, address, turns)
         if before is None or not _same(before, want, turn):
-            before = replace(want, address=address, turn_seconds=turn)
+            before = _placed(want, address, turn)
         targets.append(before)
     return tuple(targets)
 
@@ -175,7 +175,7 @@ def _changed_targets(
             turn = _turn(want, address, turns)
             if before is not None and _same(before, want, turn):
                 continue
-            want = replace(want, address=address, turn_seconds=turn)
+            want = _placed(want, address, turn)
         elif before is None:
             continue
         pieces.append(previous[begin:place])
@@ -235,6 +235,18 @@ def _add(wanted: dict[Address, ProbeTarget], probed: Probed) -> None:
             said = ProbeTarget(address=nowhere, health=health, check=HEALTH_CHECK, role=role)
             for address in addresses:
                 wanted.setdefault(address, said)
+
+
+def _placed(want: ProbeTarget, address: Address, turn: float) -> ProbeTarget:
+    """What is wanted, at an address. There are many, and `dataclasses.replace` is slow."""
+    return ProbeTarget(
+        address=address,
+        health=want.health,
+        check=want.check,
+        role=want.role,
+        expect_refusal=want.expect_refusal,
+        turn_seconds=turn,
+    )
 
 
 def _same(before: ProbeTarget, want: ProbeTarget, turn: float) -> bool:

@@ -24,6 +24,7 @@ from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.reconciler import Reconciler
+from nplb.daemon.collector import collect_rarely
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.lab.api.server import ApiServer
 from nplb.model.applied import Applied, Traffic
@@ -319,6 +320,7 @@ async def measure(api: ApiServer, child: asyncio.subprocess.Process, services: i
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
+        collect_rarely()
         asyncio.run(Child(sys.argv[2]).run())
     else:
         asyncio.run(main(*(int(argument) for argument in sys.argv[1:3])))
