@@ -101,12 +101,12 @@ class Edge:
         return dict(json.loads(text)) if code == 200 else {}
 
     async def until(self, condition: Callable[[dict[str, Any]], object], what: str) -> None:
-        """Wait until the status says so."""
+        """Wait until the status says so, and what it shows as the plan is in force."""
         deadline = asyncio.get_running_loop().time() + STARTED_SECONDS
         while True:
             status = await self.status()
             with suppress(KeyError, IndexError):
-                if condition(status):
+                if condition(status) and _in_force(status):
                     return
             assert is_running(self.pid), f"nplb run has ended:\n{self.log()}"
             late = asyncio.get_running_loop().time() > deadline
@@ -179,6 +179,13 @@ class Edge:
         with suppress(ProcessLookupError):
             async with asyncio.timeout(5):
                 await self.process.wait()
+
+
+def _in_force(status: dict[str, Any]) -> bool:
+    """Whether the plane serves the plan that is shown: for a moment it still serves the one
+    before."""
+    applied = status["applied"]
+    return bool(status["plan"]["generation"] == (applied["generation"] if applied else 0))
 
 
 def is_running(pid: int) -> bool:
