@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def example() -> dict[str, Any]:
     return value
 
 
+@cache
 def validator() -> jsonschema.Draft202012Validator:
     schema = json.loads((CONFIG / "nplb.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
