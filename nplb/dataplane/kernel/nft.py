@@ -50,9 +50,16 @@ class Nft:
         return things
 
     async def listing_many(self, what: Sequence[str]) -> list[dict[str, Any]]:
-        """The same for several lists. Not by one command: nft 1.0.6 prints only some of them."""
-        lists = await asyncio.gather(*(self.listing(*each.split()) for each in what))
-        return [thing for things in lists for thing in things]
+        """The same for several lists. Not by one command: nft 1.0.6 prints only some of them.
+
+        Errors: the first one, when all have ended."""
+        answers = (self.listing(*each.split()) for each in what)
+        found: list[dict[str, Any]] = []
+        for things in await asyncio.gather(*answers, return_exceptions=True):
+            if isinstance(things, BaseException):
+                raise things
+            found += things
+        return found
 
     async def text(self, *what: str) -> str:
         """What `nft list ...` prints."""
