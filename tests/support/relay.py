@@ -102,6 +102,32 @@ def saying(name: str) -> Handler:
     return handle
 
 
+class Client:
+    """A connection to a server that is `saying` its name: that is `name`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.name = ""
+
+    async def works(self) -> bool:
+        """Whether it still carries bytes there and back."""
+        self.writer.write(b"ping")
+        return await self.reader.readexactly(4) == b"ping"
+
+    async def close(self) -> None:
+        """End it as a client does."""
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+async def greeted(address: Address) -> Client:
+    """A new connection, once the server at its other end has said its name."""
+    client = Client(*await asyncio.open_connection(address.ip, address.port))
+    client.name = (await client.reader.readline()).decode().strip()
+    return client
+
+
 REQUEST = struct.Struct(">QQ")
 
 

@@ -6,11 +6,13 @@ import errno
 import select
 import socket
 import struct
+from collections.abc import AsyncIterator
 
 import pytest
 
+from nplb.dataplane.relay.plane import RelayPlane
 from nplb.model.keys import Address
-from nplb.model.plan import Timeouts
+from nplb.model.plan import Frontend, Timeouts
 from nplb.model.reasons import BackendState, Cause, EndReason
 from tests.support.addresses import listening, refusing, silent
 from tests.support.eventually import eventually
@@ -53,58 +55,64 @@ async def expect_reset(address: Address) -> None:
         await read_in_thread(client)
 
 
-async def test_a_client_that_resets_resets_the_backend() -> None:
+@contextlib.asynccontextmanager
+async def relayed(
+    timeouts: Timeouts = Timeouts(),
+) -> AsyncIterator[tuple[RelayPlane, socket.socket, Frontend]]:
+    """A plane whose one frontend has a listening socket of the test's own as its backend."""
     async with running_plane() as plane:
         with listening() as server:
-            frontend = make_frontend(free_address(), [Address(*server.getsockname())])
+            backend = Address(*server.getsockname())
+            frontend = make_frontend(free_address(), [backend], timeouts=timeouts)
             await applied(plane, frontend)
-            client = connect(frontend.listen[0])
-            client.sendall(b"hello")
-            backend = await accept(server)
-            assert await read_in_thread(backend) == b"hello"
-            reset(client)
-            with pytest.raises(ConnectionResetError):
-                await read_in_thread(backend)
-            backend.close()
-            ends = {EndReason.CLIENT_RESET: 1}
-            await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
-            assert backend_counts(plane, frontend)[0].ends == ends
+            yield plane, server, frontend
+
+
+async def ended(plane: RelayPlane, frontend: Frontend, reason: EndReason) -> None:
+    """Wait until one connection is counted as ended, for this reason."""
+    await eventually(lambda: frontend_count(plane, frontend).ends == {reason: 1}, reason)
+
+
+async def test_a_client_that_resets_resets_the_backend() -> None:
+    async with relayed() as (plane, server, frontend):
+        client = connect(frontend.listen[0])
+        client.sendall(b"hello")
+        backend = await accept(server)
+        assert await read_in_thread(backend) == b"hello"
+        reset(client)
+        with pytest.raises(ConnectionResetError):
+            await read_in_thread(backend)
+        backend.close()
+        await ended(plane, frontend, EndReason.CLIENT_RESET)
+        assert backend_counts(plane, frontend)[0].ends == {EndReason.CLIENT_RESET: 1}
 
 
 async def test_a_backend_that_resets_resets_the_client() -> None:
-    async with running_plane() as plane:
-        with listening() as server:
-            frontend = make_frontend(free_address(), [Address(*server.getsockname())])
-            await applied(plane, frontend)
-            client = connect(frontend.listen[0])
-            backend = await accept(server)
-            backend.sendall(b"partial")
-            assert await read_in_thread(client) == b"partial"
-            reset(backend)
-            with pytest.raises(ConnectionResetError):
-                await read_in_thread(client)
-            client.close()
-            ends = {EndReason.BACKEND_RESET: 1}
-            await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
+    async with relayed() as (plane, server, frontend):
+        client = connect(frontend.listen[0])
+        backend = await accept(server)
+        backend.sendall(b"partial")
+        assert await read_in_thread(client) == b"partial"
+        reset(backend)
+        with pytest.raises(ConnectionResetError):
+            await read_in_thread(client)
+        client.close()
+        await ended(plane, frontend, EndReason.BACKEND_RESET)
 
 
 async def test_half_close_goes_through_both_ways() -> None:
-    async with running_plane() as plane:
-        with listening() as server:
-            frontend = make_frontend(free_address(), [Address(*server.getsockname())])
-            await applied(plane, frontend)
-            with connect(frontend.listen[0]) as client:
-                with await accept(server) as backend:
-                    client.sendall(b"question")
-                    client.shutdown(socket.SHUT_WR)
-                    assert await read_in_thread(backend) == b"question"
-                    assert await read_in_thread(backend) == b""
-                    backend.sendall(b"answer")
-                    assert await read_in_thread(client) == b"answer"
-                    assert frontend_count(plane, frontend).active == 1
-                assert await read_in_thread(client) == b""
-            ends = {EndReason.CLIENT_CLOSED: 1}
-            await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
+    async with relayed() as (plane, server, frontend):
+        with connect(frontend.listen[0]) as client:
+            with await accept(server) as backend:
+                client.sendall(b"question")
+                client.shutdown(socket.SHUT_WR)
+                assert await read_in_thread(backend) == b"question"
+                assert await read_in_thread(backend) == b""
+                backend.sendall(b"answer")
+                assert await read_in_thread(client) == b"answer"
+                assert frontend_count(plane, frontend).active == 1
+            assert await read_in_thread(client) == b""
+        await ended(plane, frontend, EndReason.CLIENT_CLOSED)
 
 
 async def test_a_refusing_backend_costs_the_client_nothing() -> None:
@@ -154,8 +162,7 @@ async def test_each_backend_is_tried_once_and_no_more_than_allowed() -> None:
             frontend = make_frontend(free_address(), dead, connect_attempts=3)
             await applied(plane, frontend)
             await expect_reset(frontend.listen[0])
-            ends = {EndReason.CONNECT_REFUSED: 1}
-            await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
+            await ended(plane, frontend, EndReason.CONNECT_REFUSED)
             tries = [b.connect_failures for b in backend_counts(plane, frontend)]
             assert sorted(tries) == [0, 1, 1, 1]
 
@@ -169,8 +176,7 @@ async def test_without_a_backend_the_client_is_reset_at_once() -> None:
         )
         await applied(plane, frontend)
         await expect_reset(frontend.listen[0])
-        ends = {EndReason.NO_BACKEND: 1}
-        await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
+        await ended(plane, frontend, EndReason.NO_BACKEND)
 
 
 async def test_a_client_that_leaves_before_a_backend_answers() -> None:
@@ -181,8 +187,7 @@ async def test_a_client_that_leaves_before_a_backend_answers() -> None:
             client = connect(frontend.listen[0])
             await eventually(lambda: frontend_count(plane, frontend).active == 1, "accepted")
             reset(client)
-            ends = {EndReason.CLIENT_GONE: 1}
-            await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
+            await ended(plane, frontend, EndReason.CLIENT_GONE)
             assert backend_counts(plane, frontend)[0].connections == 0
 
 
@@ -197,43 +202,31 @@ async def test_a_silent_connection_ends_after_the_idle_time() -> None:
             assert await reader.readexactly(1) == b"x"
             await asyncio.sleep(0.4)
         assert await reader.read() == b""
-        ends = {EndReason.IDLE_TIMEOUT: 1}
-        await eventually(lambda: frontend_count(plane, frontend).ends == ends, "counted")
+        await ended(plane, frontend, EndReason.IDLE_TIMEOUT)
         writer.close()
         await writer.wait_closed()
 
 
 async def test_a_half_closed_connection_has_less_time() -> None:
-    async with running_plane() as plane:
-        with listening() as server:
-            frontend = make_frontend(
-                free_address(),
-                [Address(*server.getsockname())],
-                timeouts=Timeouts(idle=600, half_closed=0.3),
-            )
-            await applied(plane, frontend)
-            with connect(frontend.listen[0]) as client, await accept(server):
-                client.shutdown(socket.SHUT_WR)
-                ends = {EndReason.HALF_CLOSED_TIMEOUT: 1}
-                await eventually(lambda: frontend_count(plane, frontend).ends == ends, "ended")
+    async with relayed(timeouts=Timeouts(idle=600, half_closed=0.3)) as (plane, server, frontend):
+        with connect(frontend.listen[0]) as client, await accept(server):
+            client.shutdown(socket.SHUT_WR)
+            await ended(plane, frontend, EndReason.HALF_CLOSED_TIMEOUT)
 
 
 async def test_what_a_backend_said_before_it_closed_reaches_a_client_that_still_sends() -> None:
-    async with running_plane() as plane:
-        with listening() as server:
-            frontend = make_frontend(free_address(), [Address(*server.getsockname())])
-            await applied(plane, frontend)
-            with connect(frontend.listen[0]) as client:
-                backend = await accept(server)
-                backend.sendall(b"too large\n")
-                backend.close()
-                assert await read_in_thread(client) == b"too large\n"
-                assert await read_in_thread(client) == b""
-                client.setblocking(False)
-                with contextlib.suppress(BlockingIOError, ConnectionError):
-                    while True:
-                        client.send(b"x" * 65536)
-            await eventually(lambda: frontend_count(plane, frontend).active == 0, "ended")
+    async with relayed() as (plane, server, frontend):
+        with connect(frontend.listen[0]) as client:
+            backend = await accept(server)
+            backend.sendall(b"too large\n")
+            backend.close()
+            assert await read_in_thread(client) == b"too large\n"
+            assert await read_in_thread(client) == b""
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                while True:
+                    client.send(b"x" * 65536)
+        await eventually(lambda: frontend_count(plane, frontend).active == 0, "ended")
 
 
 async def test_listening_on_ipv6_and_on_both() -> None:

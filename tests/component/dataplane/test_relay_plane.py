@@ -22,6 +22,7 @@ from tests.support.relay import (
     free_address,
     free_port_everywhere,
     frontend_count,
+    greeted,
     own_ip,
     reserved_port,
     running_plane,
@@ -30,35 +31,11 @@ from tests.support.relay import (
 )
 
 
-class Client:
-    """A connection that was greeted by name."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.name = ""
-
-    async def works(self) -> bool:
-        self.writer.write(b"ping")
-        return await self.reader.readexactly(4) == b"ping"
-
-    async def close(self) -> None:
-        self.writer.close()
-        await self.writer.wait_closed()
-
-
-async def greeted(frontend: Frontend) -> Client:
-    address = frontend.listen[0]
-    client = Client(*await asyncio.open_connection(address.ip, address.port))
-    client.name = (await client.reader.readline()).decode().strip()
-    return client
-
-
 async def names(frontend: Frontend, count: int) -> list[str]:
     """Who answers so many clients, one after the other."""
     found = []
     for _ in range(count):
-        client = await greeted(frontend)
+        client = await greeted(frontend.listen[0])
         found.append(client.name)
         await client.close()
     return found
@@ -85,7 +62,7 @@ async def test_backends_join_drain_and_leave_while_connections_live_on() -> None
         one, two = make_backend(key, "a", a), make_backend(key, "b", b)
         frontend = make_frontend(address, [one, two])
         await applied(plane, frontend)
-        held = [await greeted(frontend) for _ in range(4)]
+        held = [await greeted(frontend.listen[0]) for _ in range(4)]
         assert sorted(client.name for client in held) == ["a", "a", "b", "b"]
 
         draining = make_backend(key, "a", a, BackendState.DRAINING)
@@ -121,10 +98,10 @@ async def test_a_frontend_that_leaves_listens_no_more_and_keeps_its_connections(
         frontend = make_frontend(free_address(), [a], name="leaves")
         other = make_frontend(free_address(), [a], name="stays")
         await applied(plane, frontend, other)
-        client = await greeted(frontend)
+        client = await greeted(frontend.listen[0])
         await applied(plane, other, generation=2)
         with pytest.raises(ConnectionRefusedError):
-            await greeted(frontend)
+            await greeted(frontend.listen[0])
         assert await client.works()
         assert frontend_count(plane, frontend).active == 1
         await client.close()
@@ -139,7 +116,7 @@ async def test_an_address_goes_from_one_frontend_to_another() -> None:
         address = free_address()
         old = make_frontend(address, [a], name="old")
         await applied(plane, old)
-        client = await greeted(old)
+        client = await greeted(old.listen[0])
         new = make_frontend(address, [b], name="new")
         await applied(plane, new, generation=2)
         assert await names(new, 2) == ["b", "b"]
@@ -152,7 +129,7 @@ async def test_the_same_plan_twice_changes_nothing() -> None:
     async with running_plane() as plane, serving(saying("a")) as a:
         frontend = make_frontend(free_address(), [a])
         await applied(plane, frontend)
-        client = await greeted(frontend)
+        client = await greeted(frontend.listen[0])
         for generation in range(2, 6):
             again = make_frontend(frontend.listen[0], [a])
             done = await plane.apply(make_plan(generation, again))
@@ -239,13 +216,13 @@ async def test_a_dead_worker_is_replaced_and_waiting_clients_are_served() -> Non
     ):
         frontend = make_frontend(free_address(), [a])
         await applied(plane, frontend)
-        held = [await greeted(frontend) for _ in range(3)]
+        held = [await greeted(frontend.listen[0]) for _ in range(3)]
         before = frontend_count(plane, frontend)
         assert before.accepted == 3
         pid = plane.traffic().workers[0].pid
         # Stopped first, so that clients are surely waiting in its queue when it dies.
         os.kill(pid, signal.SIGSTOP)
-        waiting = [asyncio.ensure_future(greeted(frontend)) for _ in range(20)]  # noqa: TID251
+        waiting = [asyncio.ensure_future(greeted(frontend.listen[0])) for _ in range(20)]  # noqa: TID251
         await asyncio.sleep(0.1)
         assert not any(future.done() for future in waiting)
         os.kill(pid, signal.SIGKILL)
@@ -286,14 +263,14 @@ async def test_closing_draining_and_stopping() -> None:
     async with running_plane(workers=2) as plane, serving(saying("a")) as a:
         frontend = make_frontend(free_address(), [a])
         await applied(plane, frontend)
-        quick, slow = await greeted(frontend), await greeted(frontend)
+        quick, slow = await greeted(frontend.listen[0]), await greeted(frontend.listen[0])
         plane.close_listeners()
         drained = asyncio.ensure_future(plane.drain(1.0))  # noqa: TID251
         await quick.close()
         assert await slow.works()
         assert await drained == 1
         with pytest.raises(ConnectionRefusedError):
-            await greeted(frontend)
+            await greeted(frontend.listen[0])
         with pytest.raises(ConnectionResetError):
             await slow.reader.read()
         slow.writer.close()
@@ -318,7 +295,7 @@ async def test_a_worker_without_control_serves_on_and_then_ends() -> None:
     async with running_plane() as plane, serving(saying("a")) as a:
         frontend = make_frontend(free_address(), [a])
         await applied(plane, frontend)
-        client = await greeted(frontend)
+        client = await greeted(frontend.listen[0])
         worker = plane._pool.active[0]
         assert worker._sock is not None
         asyncio.get_running_loop().remove_reader(worker._sock)

@@ -16,9 +16,11 @@ from nplb.model.keys import Address
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState
 from nplb.model.relay import RelayOptions
+from tests.support import relay
 from tests.support.eventually import eventually
 from tests.support.plans import frontend_key, make_backend, make_frontend
 from tests.support.relay import (
+    Client,
     applied,
     backend_counts,
     free_address,
@@ -26,25 +28,6 @@ from tests.support.relay import (
     saying,
     serving,
 )
-
-
-class Client:
-    """A connection that was greeted by name."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.name = ""
-
-    async def works(self) -> bool:
-        self.writer.write(b"ping")
-        return await self.reader.readexactly(4) == b"ping"
-
-    async def close(self) -> None:
-        OPEN.remove(self)
-        self.writer.close()
-        await self.writer.wait_closed()
-
 
 OPEN: list[Client] = []
 
@@ -59,9 +42,8 @@ async def none_left_open() -> AsyncIterator[None]:
 
 
 async def greeted(address: Address) -> Client:
-    client = Client(*await asyncio.open_connection(address.ip, address.port))
+    client = await relay.greeted(address)
     OPEN.append(client)
-    client.name = (await client.reader.readline()).decode().strip()
     return client
 
 
