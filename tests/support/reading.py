@@ -1,6 +1,8 @@
-"""Runs a Kubernetes source against a server, and keeps what it publishes and reports."""
+"""Runs a Kubernetes source against a server, such as the lab's, and keeps what it publishes and
+reports."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import random
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
+from nplb.lab.api.server import ApiServer
 from nplb.model.cluster import Snapshot, SourceState, SourceStatus
 from nplb.model.settings import ClusterSettings, KubernetesSource
 from nplb.sources.kubernetes.kubeconfig import Access, find_access
@@ -18,6 +21,7 @@ from nplb.sources.kubernetes.source import KubernetesReader
 from tests.support.eventually import eventually
 from tests.support.fakeapi import FakeApi
 
+TOKEN = "a-token-of-the-lab"
 FAST = Pacing(
     watch_seconds=(300, 300),
     connect_seconds=2.0,
@@ -48,6 +52,29 @@ def kubernetes_cluster(path: Path | None, **changes: Any) -> ClusterSettings:
     """Settings of a cluster read with a kubeconfig."""
     source = KubernetesSource(kubeconfig=path)
     return ClusterSettings(name="prod", source=source, **changes)
+
+
+@contextlib.asynccontextmanager
+async def lab_api() -> AsyncIterator[ApiServer]:
+    """The lab's API server, which speaks TLS and asks for `TOKEN`."""
+    server = ApiServer(rng=random.Random(5), token=TOKEN, tls=True)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def cluster_of(api: ApiServer, directory: Path, **changes: Any) -> ClusterSettings:
+    """Settings of a `lab_api`'s cluster; its kubeconfig is written into the directory."""
+    authority = base64.b64encode(api.ca_pem.encode()).decode()
+    path = kubeconfig(
+        directory / "config",
+        api.url,
+        {"token": TOKEN},
+        **{"certificate-authority-data": authority},
+    )
+    return kubernetes_cluster(path, **changes)
 
 
 class Reading:

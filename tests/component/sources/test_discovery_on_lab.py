@@ -2,7 +2,6 @@
 snapshot stays, the status tells, recovery needs no help."""
 
 import asyncio
-import base64
 import dataclasses
 import random
 import time
@@ -18,9 +17,17 @@ from nplb.model.cluster import SourceState
 from nplb.model.errors import ClusterError
 from nplb.model.settings import ClusterSettings
 from nplb.sources.factory import list_once
-from tests.support.reading import FAST, Reading, kubeconfig, kubernetes_cluster, reading
+from tests.support.reading import (
+    FAST,
+    TOKEN,
+    Reading,
+    cluster_of,
+    kubeconfig,
+    kubernetes_cluster,
+    lab_api,
+    reading,
+)
 
-TOKEN = "a-token-of-the-lab"
 # The kubernetes Service is the API server's own.
 OWN = "kubernetes"
 
@@ -34,20 +41,15 @@ def service(name: str, namespace: str = "default", **labels: str) -> dict[str, A
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiServer]:
-    server = ApiServer(rng=random.Random(5), token=TOKEN, tls=True)
-    await server.start()
-    server.create("services", service("web"))
-    server.create("nodes", {"metadata": {"name": "a"}})
-    yield server
-    await server.stop()
+    async with lab_api() as server:
+        server.create("services", service("web"))
+        server.create("nodes", {"metadata": {"name": "a"}})
+        yield server
 
 
 @pytest.fixture
 def cluster(api: ApiServer, tmp_path: Path) -> ClusterSettings:
-    authority = {"certificate-authority-data": base64.b64encode(api.ca_pem.encode()).decode()}
-    return kubernetes_cluster(
-        kubeconfig(tmp_path / "config", api.url, {"token": TOKEN}, **authority)
-    )
+    return cluster_of(api, tmp_path)
 
 
 def as_listed(api: ApiServer) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """Whatever the API server does, the plan stays, its age shows, and recovery needs no help: the
 source, the reconcile loop and a plane together, on the lab's API server."""
 
-import base64
 import dataclasses
 import random
 import time
@@ -27,9 +26,7 @@ from nplb.model.verdict import ProbeTarget
 from nplb.observe.journal import Journal
 from nplb.sources.kubernetes.source import KubernetesReader
 from tests.support.eventually import eventually
-from tests.support.reading import FAST, kubeconfig, kubernetes_cluster
-
-TOKEN = "a-token-of-the-lab"
+from tests.support.reading import FAST, TOKEN, cluster_of, lab_api
 
 
 class Kept:
@@ -90,21 +87,16 @@ def node(name: str, ip: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiServer]:
-    server = ApiServer(rng=random.Random(5), token=TOKEN, tls=True)
-    await server.start()
-    server.create("nodes", node("a", "192.0.2.1"))
-    server.create("nodes", node("b", "192.0.2.2"))
-    server.create("services", service("web"))
-    yield server
-    await server.stop()
+    async with lab_api() as server:
+        server.create("nodes", node("a", "192.0.2.1"))
+        server.create("nodes", node("b", "192.0.2.2"))
+        server.create("services", service("web"))
+        yield server
 
 
 @pytest.fixture
 def cluster(api: ApiServer, tmp_path: Path) -> ClusterSettings:
-    authority = {"certificate-authority-data": base64.b64encode(api.ca_pem.encode()).decode()}
-    return kubernetes_cluster(
-        kubeconfig(tmp_path / "config", api.url, {"token": TOKEN}, **authority)
-    )
+    return cluster_of(api, tmp_path)
 
 
 @asynccontextmanager

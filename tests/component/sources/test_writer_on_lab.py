@@ -1,7 +1,6 @@
 """Writing into the lab's API server: addresses under a Lease, Events, and what is missing."""
 
 import asyncio
-import base64
 import dataclasses
 import random
 import time
@@ -24,9 +23,8 @@ from nplb.plan.outbound import Served, ingress_writes
 from nplb.sources.kubernetes.pacing import Pacing
 from nplb.sources.kubernetes.writer import KubernetesWriter
 from tests.support.eventually import eventually
-from tests.support.reading import FAST, Reading, kubeconfig, kubernetes_cluster, reading
+from tests.support.reading import FAST, Reading, cluster_of, lab_api, reading
 
-TOKEN = "a-token-of-the-lab"
 WRITES = WriteSettings(status=True, events=True, advertise=("192.0.2.7", "edge.example.org"))
 QUICK = dataclasses.replace(
     FAST,
@@ -52,20 +50,16 @@ def balancer(name: str, **spec: Any) -> dict[str, Any]:
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiServer]:
-    server = ApiServer(rng=random.Random(5), token=TOKEN, tls=True)
-    await server.start()
-    server.create("namespaces", {"metadata": {"name": "nplb"}})
-    server.create("services", balancer("web"))
-    server.create("nodes", {"metadata": {"name": "a"}})
-    yield server
-    await server.stop()
+    async with lab_api() as server:
+        server.create("namespaces", {"metadata": {"name": "nplb"}})
+        server.create("services", balancer("web"))
+        server.create("nodes", {"metadata": {"name": "a"}})
+        yield server
 
 
 @pytest.fixture
 def cluster(api: ApiServer, tmp_path: Path) -> ClusterSettings:
-    authority = {"certificate-authority-data": base64.b64encode(api.ca_pem.encode()).decode()}
-    path = kubeconfig(tmp_path / "config", api.url, {"token": TOKEN}, **authority)
-    return kubernetes_cluster(path, writes=WRITES)
+    return cluster_of(api, tmp_path, writes=WRITES)
 
 
 class WritingEdge:
