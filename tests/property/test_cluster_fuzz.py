@@ -2,7 +2,6 @@
 an error of ours."""
 
 import contextlib
-import copy
 import json
 import random
 import tempfile
@@ -24,6 +23,7 @@ from nplb.sources.kubernetes.resources import SERVICES, Scope
 from nplb.sources.manifests.files import ManifestError
 from nplb.sources.manifests.objects import read_objects
 from nplb.sources.portfile import read_book
+from tests.support.damage import ODD, damaged
 
 SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -70,52 +70,18 @@ SLICE: dict[str, Any] = {
     "endpoints": [{"addresses": ["10.1.0.1"], "nodeName": "n", "conditions": {"ready": True}}],
     "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
 }
-ODD = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats()
-    | st.text(max_size=10)
-    | st.sampled_from(
-        ["", "None", "::1", "0", "TCP", "9" * 400, "<script>", "2026-13-45T99:99:99Z"]
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
-    max_leaves=5,
-)
+OBJECTS = damaged(st.sampled_from([SERVICE, NODE, SLICE]), ODD, most=3) | ODD
 DEEP = b"[" * 5000
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    items: Any = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, list):
-        items = enumerate(value)
-    return [p for key, item in items for p in [(*path, key), *places(item, (*path, key))]]
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> dict[str, Any]:
-    """An object with some of its values replaced or removed."""
-    document: dict[str, Any] = copy.deepcopy(draw(st.sampled_from([SERVICE, NODE, SLICE])))
-    for _ in range(draw(st.integers(1, 3))):
-        *parents, last = draw(st.sampled_from(places(document) or [("x",)]))
-        place: Any = document
-        for key in parents:
-            place = place[key]
-        if draw(st.booleans()):
-            place[last] = draw(ODD)
-        elif isinstance(place, dict):
-            del place[last]
-    return document
-
-
-@given(damaged() | ODD)
+@given(OBJECTS)
 def test_any_object_is_decoded_or_refused(raw: Any) -> None:
     for decode in (lambda r: decode_service(r, cluster="c"), decode_node, decode_slice):
         with contextlib.suppress(DecodeError):
             decode(raw)
 
 
-@given(st.lists(damaged() | ODD, max_size=5))
+@given(st.lists(OBJECTS, max_size=5))
 def test_any_listing_leaves_out_what_it_cannot_read(raws: list[Any]) -> None:
     book = Book("c")
     for kind in Kind:
@@ -127,7 +93,7 @@ def test_any_listing_leaves_out_what_it_cannot_read(raws: list[Any]) -> None:
     assert all(book.warnings)
 
 
-@given(st.lists(damaged() | ODD, min_size=1, max_size=3), st.binary(max_size=30))
+@given(st.lists(OBJECTS, min_size=1, max_size=3), st.binary(max_size=30))
 def test_any_manifest_is_objects_or_errors(raws: list[Any], tail: bytes) -> None:
     text = "".join(f"---\n{dump(raw)}" for raw in raws).encode("utf-8", "surrogatepass")
     for content in (text, text + tail, tail):
@@ -172,7 +138,7 @@ def a_feed() -> Feed:
 EVENTS = st.builds(
     lambda kind, raw: json.dumps({"type": kind, "object": raw}, default=str).encode(),
     st.sampled_from(["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR", "x", "", None]),
-    damaged() | ODD,
+    OBJECTS,
 )
 
 

@@ -1,6 +1,5 @@
 """Whatever a configuration holds, reading it ends in settings or in errors with their places."""
 
-import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nplb.config.load import load_configuration, setting_variables
 from nplb.config.values import read_duration, show_duration
 from nplb.config.yaml import parse
 from nplb.policy.selectors import SelectorError, parse_selector
+from tests.support.damage import damaged
 
 EXAMPLE: dict[str, Any] = parse(
     (Path(__file__).parents[2] / "config" / "nplb.yaml").read_bytes(), file="example"
@@ -35,32 +35,6 @@ odd = st.recursive(
 )
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    items: Any = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, list):
-        items = enumerate(value)
-    return [p for key, item in items for p in [(*path, key), *places(item, (*path, key))]]
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> dict[str, Any]:
-    """The example with some of its values replaced, removed or joined by others."""
-    document = copy.deepcopy(EXAMPLE)
-    for _ in range(draw(st.integers(1, 4))):
-        *parents, last = draw(st.sampled_from(places(document) or [("x",)]))
-        place: Any = document
-        for key in parents:
-            place = place[key]
-        action = draw(st.sampled_from(["replace", "remove", "add"]))
-        if action == "replace":
-            place[last] = draw(odd)
-        elif action == "remove":
-            del place[last]
-        elif isinstance(place, dict):
-            place[draw(st.text(max_size=8))] = draw(odd)
-    return document
-
-
 def check(text: str | bytes, env: dict[str, str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "nplb.yaml"
@@ -79,7 +53,7 @@ def check(text: str | bytes, env: dict[str, str] | None = None) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(damaged())
+@given(damaged(st.just(EXAMPLE), odd))
 def test_a_damaged_configuration_ends_in_settings_or_errors(document: dict[str, Any]) -> None:
     check(dump(document))
 

@@ -20,7 +20,7 @@ from nplb.dataplane.relay.worker.state import Worker
 from nplb.model.keys import Address
 from nplb.model.relay import RelayOptions
 from nplb.policy.addressset import AddressSet
-from tests.property.test_cluster_fuzz import ODD, places
+from tests.support.damage import ODD, places
 from tests.support.plans import make_frontend
 
 OPS = ["sources", "forget_sources", "frontend", "listen", "unlisten", "remove", "backends"]
