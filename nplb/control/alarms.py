@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from operator import attrgetter
+from operator import attrgetter, is_
 
 from nplb.model.difference import difference
 from nplb.model.finding import Finding, FindingKind, Severity
@@ -25,7 +25,7 @@ class Alarming:
 
     def of(self, plan: Plan) -> tuple[list[Frontend], list[Frontend]]:
         """Those of this plan, in its order."""
-        gone, come = difference(self._frontends, plan.frontends, _KEY)
+        gone, come = difference(self._frontends, plan.frontends, _KEY, is_)
         self._frontends = plan.frontends
         for frontend in gone:
             self._kept.pop(frontend.key, None)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter, is_, itemgetter
 
 from nplb.alloc.host import ephemeral_finding, in_use_findings, strangers
 from nplb.alloc.ledger import Ledger
@@ -85,7 +85,7 @@ class Books:
     def _edge_ports(self, plan: Plan) -> tuple[EdgePortView, ...]:
         """Who has which address of the edge; what was shown last if that is the same."""
         before, self._frontends = self._frontends, plan.frontends
-        gone, come = difference(before, plan.frontends, attrgetter("key"))
+        gone, come = difference(before, plan.frontends, attrgetter("key"), is_)
         if [(f.key, f.listen) for f in gone] != [(f.key, f.listen) for f in come]:
             self._edge_ports_shown = tuple(
                 EdgePortView(address=address.ip, port=address.port, holder=str(key))

@@ -1,7 +1,7 @@
 """What changed between two plans, as entries for the journal."""
 
 from collections.abc import Iterator
-from operator import attrgetter
+from operator import attrgetter, is_
 
 from nplb.model.decision import Decision, DecisionKind
 from nplb.model.difference import difference
@@ -24,7 +24,7 @@ def plan_decisions(previous: Plan, plan: Plan, now: float) -> tuple[Decision, ..
 def _decisions(previous: Plan, plan: Plan, now: float) -> Iterator[Decision]:
     if plan is previous:
         return
-    gone, come = difference(previous.frontends, plan.frontends, attrgetter("key"))
+    gone, come = difference(previous.frontends, plan.frontends, attrgetter("key"), is_)
     before = {frontend.key: frontend for frontend in gone}
     after = {frontend.key: frontend for frontend in come}
     for key in sorted(before.keys() | after.keys()):

@@ -8,7 +8,7 @@ configuration, everything is made anew. It belongs to one loop, which gives it t
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import NamedTuple
 
 from nplb.model.cluster import Snapshot
@@ -124,7 +124,7 @@ class Memo:
 
     def end(self, previous: Plan, plan: Plan, made: Sequence[Made]) -> None:
         """The pass has made this plan out of these."""
-        gone, come = difference(previous.frontends, plan.frontends, _KEY)
+        gone, come = difference(previous.frontends, plan.frontends, _KEY, is_)
         for frontend in gone:
             del self._frontends[frontend.key]
         self._frontends.update((frontend.key, frontend) for frontend in come)

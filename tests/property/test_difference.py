@@ -1,6 +1,6 @@
 """What went and came between two tuples, whatever they are."""
 
-from operator import attrgetter
+from operator import attrgetter, is_
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +49,9 @@ def test_what_is_in_one_alone(both: tuple[Targets, Targets]) -> None:
 def test_in_any_order_it_leads_from_one_to_the_other(one: list[int], other: list[int]) -> None:
     gone, come = difference(one, other, lambda number: number)
     assert sorted([*one, *come]) == sorted([*other, *gone])
+
+
+@given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
+def test_by_identity_what_is_made_anew_differs(one: list[int], other: list[int]) -> None:
+    before, after = ([Address("192.0.2.1", n) for n in sorted(ports)] for ports in (one, other))
+    assert difference(before, after, lambda address: address, is_) == (before, after)

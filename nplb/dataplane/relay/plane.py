@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any
 
 from nplb.dataplane.relay.accesspipe import AccessPipe
@@ -339,7 +339,7 @@ class RelayPlane:
         if self._told is None:
             keys = {frontend.key for frontend in frontends}
             return [key for key in self._served if key not in keys], frontends
-        gone, come = difference(self._told, frontends, _KEY)
+        gone, come = difference(self._told, frontends, _KEY, is_)
         changed = {frontend.key for frontend in come}
         return [frontend.key for frontend in gone if frontend.key not in changed], come
 
