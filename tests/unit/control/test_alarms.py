@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nplb.control.alarms import plan_findings
+from nplb.control.alarms import Alarming, plan_findings
 from nplb.model.finding import FindingKind
 from nplb.model.keys import Address, FrontendKey, ServiceKey
 from nplb.model.plan import Backend, Frontend, Plan
@@ -76,3 +76,16 @@ def test_a_mass_not_ready_and_a_passed_budget_are_said() -> None:
     assert "Ready counts for nothing" in said[FindingKind.MASS_NOT_READY]
     assert "20 probes a second" in said[FindingKind.PROBE_BUDGET]
     assert "11 s" in said[FindingKind.PROBE_BUDGET]
+
+
+def test_what_is_known_of_the_plan_before_changes_no_finding() -> None:
+    alarming = Alarming()
+    kept, fine = BackendReason.KEPT, BackendReason.PASSING
+    for frontends in (
+        (frontend("a", kept), frontend("b", fine, panic=True)),
+        (frontend("a", fine), frontend("b", fine, panic=True), frontend("c", kept)),
+        (frontend("b", kept, panic=False), frontend("c", kept)),
+        (),
+    ):
+        plan = Plan(frontends=frontends)
+        assert list(plan_findings(plan, 1.0, alarming)) == list(plan_findings(plan, 1.0))
