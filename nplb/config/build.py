@@ -65,7 +65,7 @@ _TIMEOUTS: dict[str, tuple[str, ...]] = {
     name: ("timeouts", name) for name in ("connect", "idle", "half_closed")
 }
 _KERNEL: dict[str, tuple[str, ...]] = {
-    name: ("kernel", name) for name in ("masquerade", "end_on_down", "refusal")
+    name: ("kernel", name) for name in ("masquerade", "end_on_down", "refusal", "fast_path")
 }
 _HEALTH = {field: ("health", *path) for field, path in HEALTH_KEYS.items()}
 _CHECK = {field: ("health", *path) for field, path in CHECK_KEYS.items()}

@@ -171,6 +171,13 @@ class KernelSection(Section):
         "How a client is turned away. `reset`: by a TCP reset, or ICMP port unreachable. `drop`: "
         "by silence.",
     )
+    fast_path: Bool = key(
+        KERNEL.fast_path,
+        "Let an eBPF program at each interface move TCP connections, which costs less than "
+        "nftables: filters of this host don't see their packets. Frontends with masquerade: "
+        "false, affinity, lists of clients or limits go through nftables all the same. It needs "
+        "CAP_BPF, CAP_PERFMON, tc and /sys/fs/bpf.",
+    )
 
 
 class FrontendKernelSection(Section):
@@ -179,6 +186,7 @@ class FrontendKernelSection(Section):
     masquerade: Maybe[Bool] = key(None, "Instead of kernel.masquerade.")
     end_on_down: Maybe[Bool] = key(None, "Instead of kernel.end_on_down.")
     refusal: Maybe[RefusalWord] = key(None, "Instead of kernel.refusal.")
+    fast_path: Maybe[Bool] = key(None, "Instead of kernel.fast_path.")
 
 
 class FrontendSection(Section):

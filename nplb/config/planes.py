@@ -3,7 +3,12 @@
 from nplb.config.sections import Report, Sections
 from nplb.model.kernel import PlaneKind
 from nplb.model.settings import FrontendSettings, Settings
-from nplb.policy.kernel import Unsupported, unsupported_balance, unsupported_options
+from nplb.policy.kernel import (
+    Unsupported,
+    plane_of,
+    unsupported_balance,
+    unsupported_options,
+)
 
 # Keys of an entry that mean nothing to the kernel plane, and why. In general they may stand: they
 # are there for frontends of the relay.
@@ -33,7 +38,7 @@ def check_planes(settings: Settings, sections: Sections, report: Report) -> None
                 report(_path(fault), _advise(fault.why))
     general = _faults(settings, FrontendSettings(service=""))
     for index, frontend in zip(sections.frontends, settings.frontends, strict=True):
-        if _plane(frontend, settings) is not PlaneKind.KERNEL:
+        if plane_of(settings, frontend) is not PlaneKind.KERNEL:
             continue
         section = sections.frontends[index]
         own = ("frontends", index)
@@ -50,18 +55,6 @@ def check_planes(settings: Settings, sections: Sections, report: Report) -> None
             if address.ip.startswith("127.") or address.ip == "::1":
                 what = "packets to a loopback address can't leave this host"
                 report((*own, "listen", number), f"{what}, use another address or plane: relay")
-
-
-def _plane(frontend: FrontendSettings, settings: Settings) -> PlaneKind:
-    """The plane of an entry: its own, or that of its whole Service, or the general one."""
-    if frontend.plane is not None:
-        return frontend.plane
-    if frontend.port is not None:
-        for other in settings.frontends:
-            whole = other.port is None and other.service == frontend.service
-            if whole and other.plane and other.cluster in (None, frontend.cluster):
-                return other.plane
-    return settings.plane
 
 
 def _faults(settings: Settings, frontend: FrontendSettings) -> tuple[Unsupported, ...]:

@@ -26,8 +26,12 @@ class KernelOptions:
                  client's, and must route their answers back through the edge
     end_on_down  the connections of a backend that goes down are ended, not left to time out
     refusal      how clients are turned away: without a backend, over a limit, not admitted
+    fast_path    an eBPF program at each interface moves TCP connections past netfilter, where
+                 nothing stands in its way (policy.kernel.fast_path_obstacle); the table does
+                 the rest
     """
 
     masquerade: bool = True
     end_on_down: bool = True
     refusal: Refusal = Refusal.RESET
+    fast_path: bool = False

@@ -212,20 +212,20 @@ def test_the_kernel_plane(load: Load) -> None:
         ONE
         + """
 plane: kernel
-kernel: {masquerade: false}
+kernel: {masquerade: false, fast_path: true}
 timeouts: {idle: 5m}
 frontends:
-  - {service: shop/web, kernel: {refusal: drop}}
+  - {service: shop/web, kernel: {refusal: drop, fast_path: false}}
   - {service: shop/web:https, kernel: {end_on_down: false}}
   - {service: shop/api, plane: relay, send_proxy: v2, connect_attempts: 2}
 """
     ).settings
     assert settings.plane is PlaneKind.KERNEL
-    general = KernelOptions(masquerade=False)
+    general = KernelOptions(masquerade=False, fast_path=True)
     assert settings.kernel == general
     whole, port, api = settings.frontends
-    assert whole.kernel == replace(general, refusal=Refusal.DROP)
-    assert port.kernel == replace(general, refusal=Refusal.DROP, end_on_down=False)
+    assert whole.kernel == replace(general, refusal=Refusal.DROP, fast_path=False)
+    assert port.kernel == replace(whole.kernel, end_on_down=False)
     assert (api.plane, api.kernel) == (PlaneKind.RELAY, None)
 
 
