@@ -16,6 +16,7 @@ from nplb.dataplane.kernel.wayback import way_back_notes
 from nplb.model.keys import Address
 from nplb.model.settings import EdgePort, FrontendSettings, PlaneKind, Settings
 from nplb.observe.interfaces import interface_addresses
+from nplb.policy.kernel import asking_for_fast_path, plane_of
 
 _PORT_START = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _STATUS = Path("/proc/self/status")
@@ -82,8 +83,14 @@ def _kernel_plane(settings: Settings, facts: HostFacts) -> Iterator[HostNote]:
     if not asking:
         return
     ips = [*settings.listen.addresses, *(address.ip for _, address in _listens(settings))]
-    for what in missing(facts.kernel, six=any(":" in ip for ip in ips)):
+    six = any(":" in ip for ip in ips)
+    fast = dict(asking_for_fast_path(settings))
+    for what in missing(facts.kernel, six=six, fast_path=bool(fast)):
         yield HostNote(subject=asking[0], message=f"the kernel plane lacks {what}", needed=True)
+    for keys in sorted({keys for keys in fast.values() if keys}):
+        where = ", ".join(section for section, held in fast.items() if held == keys)
+        what = f"{where}: frontends go through nftables, not the fast path, for {', '.join(keys)}"
+        yield HostNote(subject="kernel.fast_path", message=what, lacking=False)
     keeping = next(_keeping_clients_addresses(settings), None)
     if keeping is not None:
         for note in way_back_notes(facts.kernel):
@@ -96,7 +103,7 @@ def _keeping_clients_addresses(settings: Settings) -> Iterator[str]:
         yield "kernel.masquerade"
     for index, frontend in enumerate(settings.frontends):
         own = frontend.kernel or settings.kernel
-        if (frontend.plane or settings.plane) is PlaneKind.KERNEL and not own.masquerade:
+        if plane_of(settings, frontend) is PlaneKind.KERNEL and not own.masquerade:
             where = f"frontends[{index}]." if frontend.kernel else ""
             yield f"{where}kernel.masquerade"
 

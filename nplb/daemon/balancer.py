@@ -32,6 +32,7 @@ from nplb.model.errors import NplbError
 from nplb.model.kernel import PlaneKind
 from nplb.model.settings import Settings
 from nplb.observe.systemd import notify, watchdog_seconds
+from nplb.policy.kernel import asking_for_fast_path
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ class Balancer:
             how = "upgraded: took over" if line is not None else "started: took over what runs"
         parts.note(DecisionKind.STARTED, f"{how} with {self._config_path}")
         if _wants_kernel(parts.settings):
-            await parts.plane.start_kernel()
+            wanted = any(asking_for_fast_path(parts.settings))
+            await parts.plane.start_kernel(fast_path=wanted)
         await parts.relay.start()
         known = parts.inputs.sources.get()
         for cluster in parts.settings.clusters:

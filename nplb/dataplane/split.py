@@ -43,8 +43,8 @@ class RelaySide(Protocol):
 class KernelSide(Protocol):
     """What is used of the kernel plane."""
 
-    async def start(self) -> None:
-        """Check the host and begin."""
+    async def start(self, *, fast_path: bool = False) -> None:
+        """Check the host, for the fast path too if `fast_path`, and begin."""
 
     async def stop(self) -> None:
         """End; the rules stay."""
@@ -78,14 +78,15 @@ class SplitPlane:
         # None before the first plan.
         self._on_relay: tuple[Frontend, ...] | None = None
 
-    async def start_kernel(self) -> None:
-        """Start the kernel plane now, so that what it lacks is said at once.
+    async def start_kernel(self, *, fast_path: bool = False) -> None:
+        """Start the kernel plane now, so that what it lacks (for its fast path too, if
+        `fast_path`) is said at once.
 
         Errors: HostPermissionError that names every right and feature that is missing.
         """
         if self._kernel is None:
             kernel = self._make_kernel()
-            await kernel.start()
+            await kernel.start(fast_path=fast_path)
             self._kernel = kernel
 
     async def stop(self) -> None:

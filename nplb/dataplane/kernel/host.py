@@ -1,12 +1,16 @@
 """What the edge must have for the kernel plane: rights, tools, kernel features, forwarding."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from nplb.model.errors import HostPermissionError
 
-_CAP_NET_ADMIN = 12
+# The bits of linux/capability.h.
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39
+_BPFFS = Path("/sys/fs/bpf")
+PINS = _BPFFS / "nplb"  # where the fast path keeps what outlives this process
 FORWARDING6 = "forwarding of IPv6: sysctl -w net.ipv6.conf.all.forwarding=1"
 
 
@@ -14,7 +18,8 @@ FORWARDING6 = "forwarding of IPv6: sysctl -w net.ipv6.conf.all.forwarding=1"
 class Host:
     """What was found on the edge. `forwarding4` and `forwarding6` are whether packets are
     forwarded; `strict_rp_filter` names the interfaces that drop packets whose way back is
-    another one."""
+    another one. `bpf` is whether eBPF programs may be loaded, `bpffs` whether the file system is
+    mounted that keeps them, `pins` whether this process may write there."""
 
     net_admin: bool
     nft: bool
@@ -23,14 +28,19 @@ class Host:
     forwarding4: bool
     forwarding6: bool
     strict_rp_filter: tuple[str, ...] = ()
+    bpf: bool = False
+    tc: bool = False
+    bpffs: bool = False
+    pins: bool = False
 
 
 def examine(root: Path = Path("/proc")) -> Host:
     """Look at the edge. `root` is where procfs is mounted."""
     net = root / "sys/net"
+    rights = _capabilities(root / "self/status")
     return Host(
-        net_admin=_has_capability(root / "self/status"),
-        nft=shutil.which("nft", path=_path()) is not None,
+        net_admin=_CAP_NET_ADMIN in rights,
+        nft=_has_command("nft"),
         # Both appear with their modules; without procfs entries the first transaction tells.
         nf_tables=_has_module(root, "nf_tables"),
         conntrack=(net / "netfilter/nf_conntrack_max").exists()
@@ -38,12 +48,16 @@ def examine(root: Path = Path("/proc")) -> Host:
         forwarding4=_read(net / "ipv4/ip_forward") == "1",
         forwarding6=_read(net / "ipv6/conf/all/forwarding") == "1",
         strict_rp_filter=_strict(net / "ipv4/conf"),
+        bpf=_CAP_SYS_ADMIN in rights or {_CAP_BPF, _CAP_PERFMON} <= rights,
+        tc=_has_command("tc"),
+        bpffs=_is_mounted(root / "self/mounts", _BPFFS, "bpf"),
+        pins=any(os.access(p, os.W_OK | os.X_OK, effective_ids=True) for p in (PINS, _BPFFS)),
     )
 
 
-def missing(host: Host, *, six: bool = False) -> tuple[str, ...]:
+def missing(host: Host, *, six: bool = False, fast_path: bool = False) -> tuple[str, ...]:
     """What the kernel plane lacks, each with what to do. `six` says whether any frontend has
-    an IPv6 address."""
+    an IPv6 address, `fast_path` whether any asks for the fast path."""
     found: list[str] = []
     if not host.nft:
         found.append("the command nft: install nftables (on Debian: apt-get install nftables)")
@@ -60,12 +74,35 @@ def missing(host: Host, *, six: bool = False) -> tuple[str, ...]:
         found.append("forwarding of IPv4: sysctl -w net.ipv4.ip_forward=1")
     if six and not host.forwarding6:
         found.append(FORWARDING6)
+    return (*found, *missing_for_fast_path(host)) if fast_path else tuple(found)
+
+
+def missing_for_fast_path(host: Host) -> tuple[str, ...]:
+    """What kernel.fast_path lacks beyond what the table needs, each with what to do."""
+    found: list[str] = []
+    if not host.bpf:
+        found.append(
+            "the rights CAP_BPF and CAP_PERFMON for kernel.fast_path: run nplb as root, or with "
+            "AmbientCapabilities=CAP_NET_ADMIN CAP_BPF CAP_PERFMON in its systemd unit"
+        )
+    if not host.tc:
+        found.append(
+            "the command tc for kernel.fast_path: install iproute2 (on Debian: apt-get install "
+            "iproute2)"
+        )
+    if not host.bpffs:
+        found.append(f"bpffs for kernel.fast_path: mount -t bpf bpf {_BPFFS}")
+    elif not host.pins:
+        found.append(
+            f"the right to write in {PINS} for kernel.fast_path: make it a directory of nplb's "
+            "user, and let that pass through the one above (deploy/systemd/nplb-fast-path.tmpfiles)"
+        )
     return tuple(found)
 
 
-def require(host: Host, *, six: bool = False) -> None:
+def require(host: Host, *, six: bool = False, fast_path: bool = False) -> None:
     """Errors: HostPermissionError that names everything missing at once."""
-    lacks = missing(host, six=six)
+    lacks = missing(host, six=six, fast_path=fast_path)
     if lacks:
         raise HostPermissionError(
             "the kernel plane lacks " + "; ".join(lacks) + ". Or set plane: relay, "
@@ -73,18 +110,24 @@ def require(host: Host, *, six: bool = False) -> None:
         )
 
 
-def _path() -> str:
-    """Where to look for commands: an ordinary user's PATH often lacks the last two."""
-    import os
+def _has_command(name: str) -> bool:
+    """An ordinary user's PATH often lacks the last two."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return shutil.which(name, path=path) is not None
 
-    return os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
-
-def _has_capability(status: Path) -> bool:
+def _capabilities(status: Path) -> frozenset[int]:
+    """The effective capabilities of this process, as bits."""
     for line in _read(status).splitlines():
         if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
-    return False
+            mask = int(line.split()[1], 16)
+            return frozenset(bit for bit in range(mask.bit_length()) if mask >> bit & 1)
+    return frozenset()
+
+
+def _is_mounted(mounts: Path, place: Path, kind: str) -> bool:
+    lines = (line.split() for line in _read(mounts).splitlines())
+    return any(line[1:3] == [str(place), kind] for line in lines)
 
 
 def _has_module(root: Path, name: str) -> bool:

@@ -81,12 +81,13 @@ class KernelPlane:
         self._traffic = Traffic()
         self._looked = float("-inf")
 
-    async def start(self) -> None:
-        """Check the edge, and begin to read counters and to watch for damage.
+    async def start(self, *, fast_path: bool = False) -> None:
+        """Check the edge, and begin to read counters and to watch for damage. `fast_path` says
+        whether the edge must have what kernel.fast_path needs.
 
         Errors: HostPermissionError that names every right and feature that is missing.
         """
-        require(await asyncio.to_thread(examine))
+        require(await asyncio.to_thread(examine), fast_path=fast_path)
         self._tasks.spawn(self._read_meters(), "meters")
         self._tasks.spawn(self._watch(), "watch")
 

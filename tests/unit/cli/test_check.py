@@ -176,6 +176,7 @@ BARE = Host(
     net_admin=False, nft=False, nf_tables=True, conntrack=True, forwarding4=True, forwarding6=False
 )
 PLENTY = HostFacts(open_ports_from=1024, may_bind_low=True, max_files=1_000_000, kernel=READY)
+FAST_TOO = replace(PLENTY, kernel=replace(READY, bpf=True, tc=True, bpffs=True, pins=True))
 POOR = HostFacts(open_ports_from=1024, may_bind_low=False, max_files=1024, kernel=BARE)
 
 
@@ -249,13 +250,60 @@ def test_what_is_to_be_known_where_nodes_see_clients_addresses(place: Path) -> N
     assert not found[0].lacking
 
 
+FAST = "plane: kernel\nkernel: {fast_path: true}\n"
+SOME_FAST = (
+    f"{FAST}limits: {{per_client: 5}}\n"
+    "frontends:\n"
+    "  - {service: a/b, limits: {per_client: off}}\n"
+    "  - {service: a/c, balance: maglev}\n"
+    "  - {service: a/d, kernel: {masquerade: false}}\n"
+    "  - {service: a/e, kernel: {fast_path: false}}\n"
+)
+ONE_PORT_FAST = """
+frontends:
+  - {service: a/b, plane: kernel, denied_ranges: 192.0.2.0/24}
+  - {service: 'a/b:http', kernel: {fast_path: true}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "asks", "beside"),
+    [
+        ("kernel: {fast_path: true}", False, []),  # of no frontend
+        (FAST, True, []),
+        (f"{FAST}frontends: [{{service: a/b, affinity: 60s}}]", True, ["frontends[0] affinity"]),
+        (
+            SOME_FAST,
+            True,
+            [
+                "frontends[2] kernel.masquerade, limits.per_client",
+                "kernel, frontends[1] limits.per_client",
+            ],
+        ),
+        (ONE_PORT_FAST, True, ["frontends[1] denied_ranges"]),
+    ],
+)
+def test_what_the_fast_path_wants_and_what_goes_beside_it(
+    place: Path, more: str, asks: bool, beside: list[str]
+) -> None:
+    settings = settings_of(place, more)
+    lacks = [n.message for n in host_notes(settings, PLENTY) if n.needed]
+    assert bool(lacks) == asks
+    assert all("kernel.fast_path: " in text for text in lacks)
+    found = [n for n in host_notes(settings, FAST_TOO) if n.subject == "kernel.fast_path"]
+    assert not any(note.needed or note.lacking for note in found)
+    where = ": frontends go through nftables, not the fast path, for"
+    assert [note.message.replace(where, "") for note in found] == beside
+
+
 def test_a_host_that_cannot_run_it_at_all_is_a_matter_of_rights(place: Path) -> None:
-    path = write(place, "clusters: [{name: lab, manifests: services.yaml}]\nplane: kernel\n")
+    path = write(place, f"clusters: [{{name: lab, manifests: services.yaml}}]\n{FAST}")
     check("--config", path)
     with as_ordinary_user():
         result = check("--config", path)
     assert result.exit_code == 77
-    assert "host: plane: the kernel plane lacks the right CAP_NET_ADMIN" in result.output
+    for right in ("right CAP_NET_ADMIN", "rights CAP_BPF and CAP_PERFMON"):
+        assert f"host: plane: the kernel plane lacks the {right}" in result.output
     assert check("--config", path, "--file-only").exit_code == 0
 
 

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,43 @@ def test_the_stricter_of_two_filters_counts_unless_it_is_loose(tmp_path: Path) -
         file.parent.mkdir(parents=True)
         file.write_text(f"{value}\n")
     assert examine(tmp_path).strict_rp_filter == ("eth0",)
+
+
+@pytest.mark.parametrize(
+    ("bits", "bpf"),
+    [((12,), False), ((12, 39), False), ((38, 39), True), ((21,), True)],  # linux/capability.h
+)
+def test_the_rights_to_load_programs(tmp_path: Path, bits: tuple[int, ...], bpf: bool) -> None:
+    (tmp_path / "self").mkdir()
+    mask = sum(1 << bit for bit in bits)
+    (tmp_path / "self/status").write_text(f"Name:\tnplb\nCapEff:\t{mask:016x}\n")
+    found = examine(tmp_path)
+    assert (found.bpf, found.net_admin) == (bpf, 12 in bits)
+
+
+@pytest.mark.parametrize(
+    ("line", "mounted"),
+    [("bpf /sys/fs/bpf bpf rw 0 0", True), ("bpf /run/bpf bpf rw 0 0", False), ("", False)],
+)
+def test_where_pinned_maps_live(tmp_path: Path, line: str, mounted: bool) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mounts").write_text(f"sysfs /sys sysfs rw 0 0\n{line}\n")
+    assert examine(tmp_path).bpffs is mounted
+
+
+def test_what_the_fast_path_needs_more() -> None:
+    lacks = missing(WHOLE, fast_path=True)
+    assert [lack.split(":")[0].removesuffix(" for kernel.fast_path") for lack in lacks] == [
+        "the rights CAP_BPF and CAP_PERFMON",
+        "the command tc",
+        "bpffs",
+    ]
+    mounted = replace(WHOLE, bpf=True, tc=True, bpffs=True)
+    (lack,) = missing(mounted, fast_path=True)
+    assert "/sys/fs/bpf/nplb" in lack
+    require(replace(mounted, pins=True), fast_path=True)
+    with pytest.raises(HostPermissionError, match="mount -t bpf bpf /sys/fs/bpf"):
+        require(WHOLE, fast_path=True)
 
 
 def test_everything_missing_is_named_at_once() -> None:
