@@ -22,6 +22,7 @@ def page_text(page: Document, *, one_node: bool = False) -> str:
     lines = [
         f"{page['key']['text']}: {page['state']}{count}",
         f"  {plain(page['explanation'])}",
+        f"  Served by: {plain(page['served_by'])}",
     ]
     lines += [f"  {plain(error['detail'])}" for error in page["listen_errors"]]
     if page["panic"]:

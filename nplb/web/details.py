@@ -13,6 +13,7 @@ from nplb.model.plan import Backend, Frontend, LeftOut
 from nplb.model.reasons import BackendReason
 from nplb.model.status import Status
 from nplb.policy.explain import BACKEND_REASONS, FRONTEND_STATES, Signal
+from nplb.policy.kernel import served_by
 from nplb.web.render import JSON, render
 
 _NO_BACKEND = BackendCounters()
@@ -31,6 +32,7 @@ def frontend_page(status: Status, frontend: Frontend, decisions: Iterable[Decisi
     page = render(frontend)
     page["state"] = state.value
     page["explanation"] = FRONTEND_STATES[state]
+    page["served_by"] = served_by(frontend)
     page["listen_errors"] = render(errors)
     page["traffic"] = render(status.traffic.frontends.get(frontend.key, _NO_FRONTEND))
     page["backends"] = [_backend(status, one) for one in frontend.backends]

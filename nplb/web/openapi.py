@@ -217,6 +217,7 @@ def openapi() -> JSON:
             "backends": {"type": "array", "items": one_backend},
             "left_out": {"type": "array", "items": one_left_out},
             "explanation": {"type": "string"},
+            "served_by": {"type": "string"},
             "drained": {"type": "array", "items": {"type": "string"}},
             "listen_errors": {"type": "array", "items": schemas.of(ListenError)},
             "traffic": {"$ref": "#/components/schemas/FrontendCounters"},

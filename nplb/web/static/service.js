@@ -69,7 +69,7 @@ function facts(page) {
     fact("Listens on", page.listen.map((one) => one.text).join(", ") || "–"),
     fact("NodePort", `${page.node_port}/${protocol}`),
     page.port_name ? fact("Port name", page.port_name) : null,
-    fact("Plane", words(page.plane)),
+    fact("Plane", page.served_by),
     fact("Backends", `${active} active of ${page.backends.length}`),
     fact("Balancing", words(page.balance)),
     fact("Clients", `${num(page.traffic.accepted)} since start`),
@@ -156,7 +156,7 @@ export function service(store, args) {
             list,
             [
               page.listen,
-              page.plane,
+              page.served_by,
               page.backends.map((one) => one.state),
               page.balance,
               page.traffic.accepted,

@@ -37,6 +37,7 @@ def test_each_node_has_reason_signal_age_and_what_would_change_it(url: str) -> N
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
     assert lines[0] == "prod/shop/web:80/TCP: serving, 1 of 3 backends active"
+    assert "Served by: relay" in lines
     assert "1 node down: timeout" in lines
     assert any(line.startswith("Would change it: `nplb undrain`") for line in lines)
     (down,) = [line for line in lines if line.startswith("node-1 ")]
