@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nplb.dataplane.kernel.host import PINS
+
 DEPLOY = Path(__file__).parents[3] / "deploy" / "systemd"
 README = (DEPLOY / "README.md").read_text()
 
@@ -92,6 +94,16 @@ def test_capabilities_are_as_few_as_each_plane_needs() -> None:
         "AmbientCapabilities": ["CAP_NET_ADMIN"],
         "CapabilityBoundingSet": ["CAP_NET_ADMIN"],
     }
+    fast = settings((DEPLOY / "nplb.service.d" / "fast-path.conf").read_text())
+    assert fast == {
+        "AmbientCapabilities": ["CAP_BPF CAP_PERFMON"],
+        "CapabilityBoundingSet": ["CAP_BPF CAP_PERFMON"],
+        "SystemCallFilter": ["bpf"],
+        # ProtectKernelTunables has made the rest of /sys read-only.
+        "ReadWritePaths": [f"-{PINS}"],
+    }
+    made = (DEPLOY / "nplb-fast-path.tmpfiles").read_text()
+    assert f"d {PINS} 0700 nplb nplb -" in made.splitlines()
 
 
 def test_a_reload_checks_first() -> None:
