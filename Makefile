@@ -10,7 +10,7 @@ DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haprox
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema man cloud-init wheel wheel-check audit run screenshots bench chaos soak churn clean
+.PHONY: help venv venv-dev debian-venv debian-test demo demo-check test fuzz lint format schema bpf man cloud-init wheel wheel-check audit run screenshots bench chaos soak churn clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -63,6 +63,12 @@ lint: venv-dev ## ruff, mypy, import-linter
 format: venv-dev ## put the code into the house's format
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
+
+FAST_PATH := nplb/dataplane/kernel/fastpath/fastpath.bpf
+
+bpf: ## compile the kernel plane's fast path anew (on Debian: apt-get install clang libbpf-dev)
+	clang -O2 -target bpf -mcpu=v3 -Wall -Wextra -Werror -I/usr/include/$(shell uname -m)-linux-gnu \
+		-DSOURCE_SHA256='"$(shell sha256sum $(FAST_PATH).c | cut -c1-64)"' -c $(FAST_PATH).c -o $(FAST_PATH).o
 
 man: venv ## write the manual pages nplb(1) and nplb.yaml(5) to build/man
 	@$(BIN)/python -m nplb.cli.manual build/man

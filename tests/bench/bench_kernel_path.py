@@ -12,6 +12,8 @@ tracked       the same with connection tracking on, and no rule
 least         the fewest rules that do the job: one dnat, one masquerade, nothing counted
 plane         nplb's rules
 plane-2000    and 2,000 other frontends of 100 backends
+fast          nplb's fast path before its rules
+fast-2000     the same with the 2,000
 """
 
 import asyncio
@@ -22,7 +24,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-from nplb.dataplane.kernel.plane import KernelPlane
+from nplb.dataplane.kernel.nft import Nft
+from nplb.dataplane.kernel.plane import KernelPlane, delete_table
+from nplb.model.kernel import KernelOptions
 from nplb.model.keys import Address
 from nplb.model.plan import Frontend
 from tests.support.kernelplans import a_frontend, a_plan
@@ -115,12 +119,16 @@ def rules(here: Site, text: str) -> Callable[[], Address]:
     return write
 
 
-def plane(here: Site, others: int) -> Callable[[], Address]:
+def plane(here: Site, others: int, *, fast_path: bool = False) -> Callable[[], Address]:
     """Let a plane write its rules."""
     idle = [f"198.18.0.{n}" for n in range(1, 101)]
+    kernel = KernelOptions(fast_path=fast_path)
     frontends: Iterable[Frontend] = [
-        a_frontend(ips=(NODE.ip,), node_port=NODE.port),
-        *(a_frontend(f"idle-{n}", ips=idle, edge_port=20000 + n) for n in range(others)),
+        a_frontend(ips=(NODE.ip,), node_port=NODE.port, kernel=kernel),
+        *(
+            a_frontend(f"idle-{n}", ips=idle, edge_port=20000 + n, kernel=kernel)
+            for n in range(others)
+        ),
     ]
 
     def write() -> Address:
@@ -150,6 +158,8 @@ def main(rounds: int) -> None:
             "least": rules(here, LEAST),
             "plane": plane(here, 0),
             "plane-2000": plane(here, 2000),
+            "fast": plane(here, 0, fast_path=True),
+            "fast-2000": plane(here, 2000, fast_path=True),
         }
         with server:
             for _ in range(rounds):
@@ -160,6 +170,8 @@ def main(rounds: int) -> None:
                         figures["kept"].append(pair.kept())
                         figures["new"].append(pair.new())
                     here.edge.run("nft", "flush", "ruleset")
+                    with here.edge.entered():
+                        asyncio.run(delete_table(Nft()))
     print(f"{'':12} {'request on a kept connection':>30} {'new connection':>30}")
     for name, figures in found.items():
         cells = []

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nplb.dataplane.kernel.fastpath.layout import Counts
 from nplb.dataplane.kernel.guards import REFUSALS
 from nplb.dataplane.kernel.names import refusal_counter
 from nplb.dataplane.kernel.readback import element_text
-from nplb.dataplane.kernel.serving import FAMILIES, canonical
+from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of
 from nplb.dataplane.kernel.skeleton import ANSWERED, OPENED, SENT, TRAFFIC_SETS
 from nplb.model.applied import BackendCounters, FrontendCounters, Traffic
 from nplb.model.keys import FrontendKey
@@ -19,6 +20,8 @@ from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import EndReason
 
 SETS = tuple(f"{name}{number}" for name in TRAFFIC_SETS for number in FAMILIES)
+# The fast path's counters, beside the table's.
+FAST = "fast-"
 
 
 @dataclass(slots=True)
@@ -64,6 +67,20 @@ def reading(things: Iterable[dict[str, Any]]) -> Reading:
         elif "counter" in thing:
             refused[thing["counter"]["name"]] = thing["counter"]["packets"]
     return Reading(sets=sets, refused=refused)
+
+
+def fast_reading(counts: Mapping[tuple[str, int], Counts]) -> Reading:
+    """A reading of what the fast path has counted of nodes' ports."""
+    sets: dict[str, dict[str, tuple[int, int]]] = {}
+    for (ip, port), each in counts.items():
+        key, number = f"{ip} . tcp . {port}", family_of(ip)
+        for name, count in (
+            (OPENED, (each.opened, 0)),
+            (SENT, (each.sent_packets, each.sent_bytes)),
+            (ANSWERED, (each.answered_packets, each.answered_bytes)),
+        ):
+            sets.setdefault(f"{FAST}{name}{number}", {})[key] = count
+    return Reading(sets=sets)
 
 
 class Meters:
@@ -138,20 +155,25 @@ class Meters:
             bytes_out=before.bytes_out + counters.bytes_out,
         )
         for name in SETS:
-            for meter in self._meters.get((name, key), ()):
+            for meter in (
+                *self._meters.get((name, key), ()),
+                *self._meters.get((FAST + name, key), ()),
+            ):
                 meter.base = -meter.last
 
     def _backend(self, key: str, active: int) -> BackendCounters:
         number = 6 if key.count(":") > 1 else 4
-        opened = self._meters.get((f"{OPENED}{number}", key))
-        sent = self._meters.get((f"{SENT}{number}", key))
-        answered = self._meters.get((f"{ANSWERED}{number}", key))
         return BackendCounters(
-            connections=opened[0].total if opened else 0,
+            connections=self._total(f"{OPENED}{number}", key, 0),
             active=active,
-            bytes_in=sent[1].total if sent else 0,
-            bytes_out=answered[1].total if answered else 0,
+            bytes_in=self._total(f"{SENT}{number}", key, 1),
+            bytes_out=self._total(f"{ANSWERED}{number}", key, 1),
         )
+
+    def _total(self, name: str, key: str, which: int) -> int:
+        """Of both ways: packets (0) or bytes (1)."""
+        pairs = (self._meters.get((name, key)), self._meters.get((FAST + name, key)))
+        return sum(pair[which].total for pair in pairs if pair is not None)
 
 
 def element(backend: Backend) -> str:

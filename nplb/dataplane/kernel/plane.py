@@ -10,9 +10,11 @@ from typing import Any
 from nplb.aio.tasks import TaskOwner
 from nplb.dataplane.kernel import conntrack, netlink
 from nplb.dataplane.kernel.changes import replacement, transaction
+from nplb.dataplane.kernel.fastpath import fastpath
+from nplb.dataplane.kernel.fastpath.fastpath import FastPath
 from nplb.dataplane.kernel.flows import Due, Leavers, Source
 from nplb.dataplane.kernel.host import FORWARDING6, Host, examine, require
-from nplb.dataplane.kernel.meters import SETS, Meters, element, reading
+from nplb.dataplane.kernel.meters import SETS, Meters, element, fast_reading, reading
 from nplb.dataplane.kernel.names import Names, identity
 from nplb.dataplane.kernel.nft import Nft, NftError
 from nplb.dataplane.kernel.readback import Found, damage, element_text, found_table
@@ -26,7 +28,7 @@ from nplb.model.errors import HostError
 from nplb.model.keys import Address, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, Plan
 from nplb.model.reasons import BackendReason, BackendState
-from nplb.policy.kernel import unsupported
+from nplb.policy.kernel import fast_path_obstacle, unsupported
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ class KernelPlane:
         self._lock = asyncio.Lock()
         self._tasks = TaskOwner("kernel-plane")
         self._renderer = Renderer()
+        self._fast_path = FastPath()
+        self._fast_path_said = ""
         self._leavers = Leavers()
         self._meters = Meters()
         self._way_back = WayBack()
@@ -94,6 +98,7 @@ class KernelPlane:
     async def stop(self) -> None:
         """End what runs here. The rules stay: they serve without nplb."""
         await self._tasks.close()
+        self._fast_path.close()
 
     async def apply(self, plan: Plan) -> Applied:
         """Make the table as the plan says, by the difference alone where the table is known
@@ -114,6 +119,7 @@ class KernelPlane:
         rules nor sets, and connections end since nothing translates them any more."""
         async with self._lock:
             self._have, self._generation = None, -1
+            self._fast_path.close()
             return await delete_table(self._nft)
 
     # -- applying -----------------------------------------------------------
@@ -125,7 +131,7 @@ class KernelPlane:
             return Applied(generation=plan.generation, listen_errors=errors)
         await self._say_way_back(frontends)
         held = [self._hold_over(frontend) for frontend in frontends]
-        want = self._renderer.render(held)
+        want = self._renderer.render(held, await self._table_ports(held))
         text = await asyncio.to_thread(transaction, found, want)
         # While nft works: both take long where there are many frontends.
         _, due = await asyncio.gather(
@@ -133,6 +139,7 @@ class KernelPlane:
             asyncio.to_thread(self._leavers.observe, held, self._now()),
         )
         self._have = want
+        await self._speed_up()
         await self._forget_stale_udp(held)
         self._frontends = tuple(held)
         await self._clean_affinity(held)
@@ -140,6 +147,27 @@ class KernelPlane:
         if errors:
             retry = min(retry or RETRY_SECONDS, RETRY_SECONDS)
         return Applied(generation=plan.generation, listen_errors=errors, retry_seconds=retry)
+
+    async def _table_ports(self, frontends: Iterable[Frontend]) -> tuple[int, int] | None:
+        """The source ports that are left to the table, where some are the fast path's."""
+        if not self._fast_path.on and not any(_is_fast(frontend) for frontend in frontends):
+            return None
+        try:
+            return await asyncio.to_thread(fastpath.table_ports)
+        except HostError:
+            return None  # it will say so itself
+
+    async def _speed_up(self) -> None:
+        """Let the fast path take what it may. What it can't take goes by the table."""
+        try:
+            await asyncio.to_thread(
+                self._fast_path.apply,
+                [each for each in self._renderer.rendered if _is_fast(each.frontend)],
+            )
+        except HostError as error:
+            if str(error) != self._fast_path_said:
+                log.warning("connections go by the table, without the fast path: %s", error)
+            self._fast_path_said = str(error)
 
     async def _say_way_back(self, frontends: list[Frontend]) -> None:
         """Once, when the first frontend comes that keeps clients' addresses."""
@@ -269,6 +297,8 @@ class KernelPlane:
         ended = await asyncio.to_thread(
             conntrack.end, lambda _: True, lambda *answers: answers in todo
         )
+        fast = {(canonical(ip), port) for protocol, ip, port in todo if protocol is Protocol.TCP}
+        ended += await asyncio.to_thread(self._fast_path.end, fast)
         if ended:
             log.info("ended %d connections of backends that left", ended)
         for each in todo:
@@ -351,6 +381,7 @@ class KernelPlane:
                 [*(f"set {TABLE} {name}" for name in SETS), f"counters table {TABLE}"]
             )
             counted, unanswered = await asyncio.to_thread(survey, wanted)
+            fast = await asyncio.to_thread(self._fast_path.read)
         except NftError as error:
             if not error.missing:
                 raise
@@ -358,6 +389,10 @@ class KernelPlane:
         for warning in self._way_back.observe(frontends, unanswered, self._now()):
             log.warning("%s", warning)
         self._meters.take(reading(things))
+        self._meters.take(fast_reading(fast.counts))
+        for (ip, port), count in fast.live.items():
+            key = f"{ip} . tcp . {port}"
+            counted[key] = counted.get(key, 0) + count
         self._active = counted
         self._traffic = self._meters.traffic(frontends, counted)
         return self._traffic
@@ -402,12 +437,13 @@ async def left_behind() -> bool:
 
 
 async def delete_table(nft: Nft) -> bool:
-    """Remove our table, and nothing else. Returns whether there was one."""
+    """Remove our table and the fast path, and nothing else. Returns whether there was one."""
+    fast = await asyncio.to_thread(fastpath.remove)
     try:
         await nft.apply(f"delete table {TABLE}\n")
     except NftError as error:
         if error.missing:
-            return False
+            return fast
         raise
     return True
 
@@ -447,6 +483,10 @@ def _seated(found: Found) -> dict[str, frozenset[str]]:
 
 def _unprobed(backend: Backend) -> bool:
     return backend.state is BackendState.DOWN and backend.reason is BackendReason.PROBING
+
+
+def _is_fast(frontend: Frontend) -> bool:
+    return frontend.kernel.fast_path and not fast_path_obstacle(frontend)
 
 
 def _is_udp(frontend: Frontend) -> bool:

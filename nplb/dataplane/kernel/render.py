@@ -46,12 +46,13 @@ class Rendered:
     piece: Piece
 
 
-def render(frontends: Iterable[Frontend]) -> Ruleset:
-    """The whole table for these frontends."""
-    return assemble([render_frontend(frontend, None) for frontend in frontends])
+def render(frontends: Iterable[Frontend], ports: tuple[int, int] | None = None) -> Ruleset:
+    """The whole table for these frontends. `ports` is the range that masquerading takes the
+    source ports of TCP from, where others are the fast path's."""
+    return assemble([render_frontend(frontend, None) for frontend in frontends], ports)
 
 
-def assemble(rendered: Iterable[Rendered]) -> Ruleset:
+def assemble(rendered: Iterable[Rendered], ports: tuple[int, int] | None = None) -> Ruleset:
     """One table of what was made of all frontends."""
     sets: dict[str, ElementSet] = {}
     chains: dict[str, Chain] = {}
@@ -75,7 +76,7 @@ def assemble(rendered: Iterable[Rendered]) -> Ruleset:
         shared.setdefault(f"nodes{family_of(ip)}", {})[ip] = ""
     for chain in chains_of(draws, sets):
         chains[chain.name] = chain
-    base = skeleton(shared)
+    base = skeleton(shared, ports)
     return Ruleset(sets=base.sets | sets, chains=base.chains | chains, counters=frozenset(counters))
 
 
@@ -85,11 +86,18 @@ class Renderer:
     def __init__(self) -> None:
         self._rendered: dict[FrontendKey, Rendered] = {}
 
-    def render(self, frontends: Iterable[Frontend]) -> Ruleset:
+    @property
+    def rendered(self) -> Iterable[Rendered]:
+        """What was made of each frontend of the last plan."""
+        return self._rendered.values()
+
+    def render(
+        self, frontends: Iterable[Frontend], ports: tuple[int, int] | None = None
+    ) -> Ruleset:
         """The whole table for these frontends, as `render` gives it."""
         before = self._rendered
         self._rendered = {f.key: render_frontend(f, before.get(f.key)) for f in frontends}
-        return assemble(self._rendered.values())
+        return assemble(self._rendered.values(), ports)
 
 
 def render_frontend(frontend: Frontend, before: Rendered | None) -> Rendered:

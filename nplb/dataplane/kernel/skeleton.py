@@ -27,8 +27,11 @@ TRAFFIC_SETS = (OPENED, SENT, ANSWERED)
 _ASK = ("jump frontends", "jump frontends")
 
 
-def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
-    """Base chains and shared maps; `shared` are the maps' elements by name."""
+def skeleton(
+    shared: Mapping[str, Mapping[str, str]], ports: tuple[int, int] | None = None
+) -> Ruleset:
+    """Base chains and shared maps; `shared` are the maps' elements by name, `ports` the source
+    ports that masquerading gives TCP where others are the fast path's."""
     sets: dict[str, ElementSet] = {}
 
     def add(name: str, key: str, data: str = "") -> None:
@@ -91,7 +94,7 @@ def skeleton(shared: Mapping[str, Mapping[str, str]]) -> Ruleset:
         ),
     ]
     for number in FAMILIES:
-        chains += _leaving_chains(number)
+        chains += _leaving_chains(number, ports)
     return Ruleset(sets=sets, chains={chain.name: chain for chain in chains})
 
 
@@ -151,8 +154,12 @@ def _leaving(number: int) -> tuple[str, ...]:
     return (f"ct status dnat {ours} goto leaving{number}",)
 
 
-def _leaving_chains(number: int) -> list[Chain]:
+def _leaving_chains(number: int, ports: tuple[int, int] | None) -> list[Chain]:
     ip = FAMILY[number].ip
+    masquerades = ["masquerade fully-random"]
+    if ports is not None:
+        first, last = ports
+        masquerades.insert(0, f"meta l4proto tcp masquerade to :{first}-{last} fully-random")
     backend = f"{ip} daddr . meta l4proto . th dport"
     return [
         Chain(
@@ -161,14 +168,15 @@ def _leaving_chains(number: int) -> list[Chain]:
                 f"update @{OPENED}{number} {{ {backend} counter }}",
                 f"{backend} vmap @affinity{number}",
                 f"{backend} @kept{number} goto keep{number}",
-                "masquerade fully-random",
+                *masquerades,
             ),
         ),
         Chain(
             name=f"keep{number}",
-            rules=(
-                "fib saddr type local masquerade fully-random",
-                f"{ip} saddr . {ip} daddr @hairpins{number} masquerade fully-random",
+            rules=tuple(
+                f"{who} {masquerade}"
+                for who in ("fib saddr type local", f"{ip} saddr . {ip} daddr @hairpins{number}")
+                for masquerade in masquerades
             ),
         ),
     ]

@@ -1,0 +1,100 @@
+"""The interfaces that have the program at their ingress, by the commands ip and tc.
+
+The program is the only filter of ours: at a preference of its own in the `clsact` qdisc, which
+others may use beside it (tc-bpf(8)).
+"""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nplb.model.errors import HostError
+
+PREFERENCE = "20"
+HANDLE = "0x1"
+TIMEOUT_SECONDS = 10.0
+# How packets begin there (`link_type` of ip -j link): with an Ethernet header, or with IP.
+SECTIONS = {"ether": "ethernet", "none": "bare", "ppp": "bare", "sit": "bare", "ipip": "bare"}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An interface, and which program is for it."""
+
+    name: str
+    section: str
+
+
+def devices() -> tuple[Device, ...]:
+    """All interfaces that packets come in by, but for the loopback and for ports of a bridge or a
+    bond: what these take in is seen again on their master. Errors: HostError."""
+    found = json.loads(_run("ip", "-j", "link", "show") or "[]")
+    return tuple(
+        Device(each["ifname"], SECTIONS[each["link_type"]])
+        for each in found
+        if each.get("link_type") in SECTIONS and "master" not in each
+    )
+
+
+def attach(device: Device, program: Path) -> None:
+    """Put the pinned program there, in the place of an earlier one of ours without a gap."""
+    try:
+        _run("tc", "qdisc", "add", "dev", device.name, "clsact")
+    except HostError as error:
+        if "xclusivity" not in str(error) and "exists" not in str(error):
+            raise
+    _run("tc", "filter", "replace", *_ours(device.name), "bpf", "direct-action", "object-pinned",
+         str(program))  # fmt: skip
+
+
+def attached(device: Device) -> bool:
+    """Whether a program of ours is there."""
+    return any(_is_ours(each) for each in _filters(device.name, "ingress"))
+
+
+def detach(name: str) -> bool:
+    """Take the program away, and the qdisc with the last filter. Returns whether it was there."""
+    filters = _filters(name, "ingress")
+    if not any(_is_ours(each) for each in filters):
+        return False
+    _run("tc", "filter", "delete", *_ours(name), "bpf")
+    if not _filters(name, "ingress") and not _filters(name, "egress"):
+        _run("tc", "qdisc", "delete", "dev", name, "clsact")
+    return True
+
+
+def _ours(name: str) -> tuple[str, ...]:
+    return ("dev", name, "ingress", "preference", PREFERENCE, "handle", HANDLE, "protocol", "all")
+
+
+def _filters(name: str, where: str) -> list[dict[str, Any]]:
+    """The filters of an interface; none where it has no clsact or is gone."""
+    try:
+        return json.loads(_run("tc", "-j", "filter", "show", "dev", name, where) or "[]") or []
+    except HostError:
+        return []
+
+
+def _is_ours(each: dict[str, Any]) -> bool:
+    options = each.get("options") or {}
+    program = options.get("prog") or {}
+    return str(program.get("name", "")).startswith("nplb_")
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+        )
+    except FileNotFoundError:
+        raise HostError(
+            f"the command {command[0]} is not installed: install iproute2, or set "
+            "kernel.fast_path: false"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise HostError(f"{' '.join(command)} did not end") from None
+    if done.returncode:
+        raise HostError(f"{' '.join(command)}: {done.stderr.strip()[:300]}")
+    return done.stdout

@@ -1,0 +1,816 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The kernel plane's fast path: translates TCP connections at the ingress of an interface, before
+ * netfilter and routing see them. README.md beside this file says what a packet meets here.
+ *
+ * Addresses are 16 bytes, IPv4 in its mapped form (::ffff:a.b.c.d), as a socket of both families
+ * shows them. Addresses and ports are in network order wherever they are kept.
+ *
+ * What the maps hold is mirrored by layout.py; whoever changes a struct raises SHAPE there.
+ */
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+#define HEADERS_MAX 127 /* an IP header with options ends before it */
+#define FRAGMENT 0x3fff /* IP_MF and the offset */
+#define PORT_TRIES 24
+#define PORT_STRIDE 509 /* past a block that is in use */
+#define TCP_OPTIONS 10
+#define STAMPED 0x0101080a /* the usual start of options: two of padding, then timestamps */
+#define ROUTE_NS 1000000000 /* a route that has changed counts within a second */
+#define PASS TC_ACT_UNSPEC /* to the next filter, and to the table in the end */
+
+struct address {
+	__be32 word[4];
+};
+
+struct endpoint {
+	struct address ip;
+	__be16 port;
+	__u16 zero;
+};
+
+/* One way of a connection, as its packets say. */
+struct tuple {
+	struct address source, destination;
+	__be16 source_port, destination_port;
+};
+
+enum { ANSWERED = 1, FIN = 2, PEER_FIN = 4, PEER_FIN_ACKED = 8, RESET = 16, FROM_NODE = 32 };
+
+/* What becomes of packets of one tuple. Both ways of a connection have an entry; each is the other's
+ * `to` turned round. */
+struct flow {
+	struct tuple to;
+	__u32 flags;
+	__u64 seen;	     /* CLOCK_MONOTONIC_COARSE of the last packet, ns */
+	__u32 fin_end;	     /* what acknowledges this side's FIN */
+	__u32 peer_fin_end;  /* what acknowledges the other's */
+	__u64 routed;	     /* when the next hop was looked up; 0 for never */
+	struct address hop;
+	__u32 interface;
+	__u32 stamp; /* what is added to the client's timestamps, and taken off their echoes */
+};
+
+enum { IN_TURN = 0, AT_RANDOM = 1, BY_CLIENT = 2 };
+
+struct frontend {
+	__u64 layout;	  /* whose seats */
+	__u32 seats;	  /* how many */
+	__u32 next;	  /* how many it has been asked for: whose turn it is */
+	__be16 node_port;
+	__u16 draw;
+	__u32 zero;
+};
+
+struct seat_key {
+	__u64 layout;
+	__u32 place;
+	__u32 zero;
+};
+
+struct seat {
+	struct address node;
+	struct address source; /* the edge's own address toward the node */
+};
+
+struct counts {
+	__u64 opened, sent_packets, sent_bytes, answered_packets, answered_bytes;
+};
+
+struct settings {
+	__u32 first_port, ports; /* the source ports that connections to nodes are given */
+	__u32 hash_seed;
+};
+
+enum { NO_ROOM, NO_PORT, NO_SEAT, NO_ROUTE, EXPIRED, EVENTS };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__type(key, struct tuple);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint);
+	__type(value, struct frontend);
+} frontends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4194304);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct seat_key);
+	__type(value, struct seat);
+} seats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1048576);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct endpoint);
+	__type(value, struct counts);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} events SEC(".maps");
+
+/* A packet, as far as it has been read. Offsets are from the start of its data; that of its IP
+ * header, `l3`, is an argument everywhere: a constant that the verifier can follow. */
+struct packet {
+	struct tuple tuple;
+	__u32 l4; /* where TCP or ICMP begins */
+	__u32 sequence, acknowledged;
+	__u32 payload;
+	__u16 header_bytes; /* of TCP */
+	__u8 six, protocol;
+	__u8 tos, ttl;
+	__u32 stamp_at, mss_at; /* where these options' values begin; 0: not found */
+	bool usual;		/* nothing but timestamps, at their usual place */
+	bool syn, ack, fin, rst;
+};
+
+static __always_inline void note(__u32 event)
+{
+	__u64 *count = bpf_map_lookup_elem(&events, &event);
+	if (count)
+		++*count;
+}
+
+static __always_inline void map_ipv4(struct address *to, __be32 ip)
+{
+	to->word[0] = to->word[1] = 0;
+	to->word[2] = bpf_htonl(0xffff);
+	to->word[3] = ip;
+}
+
+static __always_inline void copy6(struct address *to, const struct in6_addr *from)
+{
+	__builtin_memcpy(to, from, sizeof *to);
+}
+
+static __always_inline void turn_round(const struct tuple *from, struct tuple *to)
+{
+	to->source = from->destination;
+	to->destination = from->source;
+	to->source_port = from->destination_port;
+	to->destination_port = from->source_port;
+}
+
+/* So many bytes of the packet, readable; NULL if it has not so many. */
+static __always_inline void *bytes(struct __sk_buff *skb, __u32 at, __u32 count)
+{
+	at &= HEADERS_MAX;
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	return data + at + count <= end ? data + at : NULL;
+}
+
+/* The same, where a driver or a sender may have left a part of it in pages. */
+static __always_inline void *reach(struct __sk_buff *skb, __u32 at, __u32 count)
+{
+	if (!bytes(skb, at, count)) {
+		if (bpf_skb_pull_data(skb, (at & HEADERS_MAX) + count))
+			return NULL;
+	}
+	/* The verifier forgets all pointers with the call: they are read again on either way. */
+	asm volatile("" : : : "memory");
+	return bytes(skb, at, count);
+}
+
+/* Reads the IP header. False: nothing for us. */
+static __always_inline bool read_ip(struct __sk_buff *skb, __u32 l3, struct packet *p)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = reach(skb, l3, sizeof *ip);
+		if (!ip || ip->ihl < 5 || (ip->frag_off & bpf_htons(FRAGMENT)))
+			return false;
+		p->protocol = ip->protocol;
+		p->tos = ip->tos;
+		p->ttl = ip->ttl;
+		p->l4 = l3 + ip->ihl * 4;
+		p->payload = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
+		map_ipv4(&p->tuple.source, ip->saddr);
+		map_ipv4(&p->tuple.destination, ip->daddr);
+		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_ICMP;
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = reach(skb, l3, sizeof *ip);
+		if (!ip)
+			return false;
+		p->six = 1;
+		p->protocol = ip->nexthdr;
+		p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+		p->ttl = ip->hop_limit;
+		p->l4 = l3 + sizeof *ip;
+		p->payload = bpf_ntohs(ip->payload_len);
+		copy6(&p->tuple.source, &ip->saddr);
+		copy6(&p->tuple.destination, &ip->daddr);
+		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_ICMPV6;
+	}
+	return false;
+}
+
+static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *p)
+{
+	struct tcphdr *tcp = reach(skb, p->l4, sizeof *tcp);
+	if (!tcp)
+		return false;
+	p->tuple.source_port = tcp->source;
+	p->tuple.destination_port = tcp->dest;
+	p->sequence = bpf_ntohl(tcp->seq);
+	p->acknowledged = bpf_ntohl(tcp->ack_seq);
+	p->header_bytes = tcp->doff * 4;
+	p->payload -= p->header_bytes;
+	p->syn = tcp->syn;
+	p->ack = tcp->ack;
+	p->fin = tcp->fin;
+	p->rst = tcp->rst;
+	struct {
+		__be32 kinds, value, echo;
+	} *options = bytes(skb, p->l4 + sizeof *tcp, 12);
+	p->usual = options && p->header_bytes >= sizeof *tcp + 12 &&
+		   options->kinds == bpf_htonl(STAMPED);
+	if (p->usual)
+		p->stamp_at = p->l4 + sizeof *tcp + 4;
+	return true;
+}
+
+/* The next hop to `to->destination`. Returns what bpf_fib_lookup does; where there is no neighbour
+ * yet, redirecting finds it. */
+static __always_inline long route(struct __sk_buff *skb, const struct packet *p,
+				  const struct tuple *to, bool whole, struct bpf_fib_lookup *hop)
+{
+	hop->ifindex = skb->ifindex;
+	hop->l4_protocol = p->protocol;
+	hop->sport = to->source_port;
+	hop->dport = to->destination_port;
+	/* A length makes it say the route's MTU; none, compare the packet with the interface's. */
+	hop->tot_len = whole ? 0 : 1;
+	if (p->six) {
+		hop->family = AF_INET6;
+		__builtin_memcpy(hop->ipv6_src, &to->source, 16);
+		__builtin_memcpy(hop->ipv6_dst, &to->destination, 16);
+	} else {
+		hop->family = AF_INET;
+		hop->tos = p->tos & 0x1c;
+		hop->ipv4_src = to->source.word[3];
+		hop->ipv4_dst = to->destination.word[3];
+	}
+	long found = bpf_fib_lookup(skb, hop, sizeof *hop, 0);
+	return found == BPF_FIB_LKUP_RET_NO_NEIGH ? 0 : found;
+}
+
+/* `via` is as bpf_fib_lookup writes it: an IPv4 address is its first word. */
+static __always_inline int leave(__u32 interface, bool six, const void *via)
+{
+	struct bpf_redir_neigh next = {.nh_family = six ? AF_INET6 : AF_INET};
+	__builtin_memcpy(next.ipv6_nh, via, 16);
+	return bpf_redirect_neigh(interface, &next, sizeof next, 0);
+}
+
+/* What a one's complement sum changes by (RFC 1624), as bpf_csum_diff gives it. */
+static __always_inline __u32 difference(__u32 from, __u32 to, __u32 before)
+{
+	__u64 sum = (__u64)before + (__u32)~from + to;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+/* Writes the addresses and the hop count of the IP header, and for IPv4 its checksum. */
+static __always_inline bool write_ip(struct __sk_buff *skb, __u32 l3,
+				     const struct packet *p, const struct tuple *to)
+{
+	if (p->six) {
+		struct ipv6hdr *ip = bytes(skb, l3, sizeof *ip);
+		if (!ip)
+			return false;
+		__builtin_memcpy(&ip->saddr, &to->source, 16);
+		__builtin_memcpy(&ip->daddr, &to->destination, 16);
+		ip->hop_limit--;
+		return true;
+	}
+	struct iphdr *ip = bytes(skb, l3, sizeof *ip);
+	if (!ip)
+		return false;
+	__u32 sum = difference(ip->saddr, to->source.word[3],
+			       difference(ip->daddr, to->destination.word[3], (__u16)~ip->check));
+	sum = difference(bpf_htons(0x0100), 0, sum); /* the hop count */
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~(__u16)((sum & 0xffff) + (sum >> 16));
+	ip->saddr = to->source.word[3];
+	ip->daddr = to->destination.word[3];
+	ip->ttl--;
+	return true;
+}
+
+/* Writes addresses and ports. Order: the checksum's helper may move the data. */
+static __always_inline bool write_tcp(struct __sk_buff *skb, __u32 l3, const struct packet *p,
+				      const struct tuple *to, __u32 stamp, bool from_node)
+{
+	const struct tuple *was = &p->tuple;
+	__u32 check = p->l4 + offsetof(struct tcphdr, check);
+	__u32 addresses = p->six
+		? bpf_csum_diff((__be32 *)&was->source, 32, (__be32 *)&to->source, 32, 0)
+		: difference(was->source.word[3], to->source.word[3],
+			     difference(was->destination.word[3], to->destination.word[3], 0));
+	__u32 ports = difference(was->source_port, to->source_port,
+				 difference(was->destination_port, to->destination_port, 0));
+	__be32 was_stamp = 0, now_stamp = 0;
+	__u32 stamp_at = from_node ? p->stamp_at + 4 : p->stamp_at;
+	bool stamped = stamp && p->usual;
+	if (stamped) {
+		__be32 *value = bytes(skb, stamp_at, sizeof *value);
+		if (!value)
+			return false;
+		was_stamp = *value;
+		now_stamp = bpf_htonl(bpf_ntohl(was_stamp) + (from_node ? -stamp : stamp));
+		ports = difference(was_stamp, now_stamp, ports);
+	}
+	if (bpf_l4_csum_replace(skb, check, 0, addresses, BPF_F_PSEUDO_HDR) ||
+	    bpf_l4_csum_replace(skb, check, 0, ports, 0))
+		return false;
+	if (stamped) {
+		__be32 *value = bytes(skb, stamp_at, sizeof *value);
+		if (!value)
+			return false;
+		*value = now_stamp;
+	}
+	if (!write_ip(skb, l3, p, to))
+		return false;
+	struct tcphdr *tcp = bytes(skb, p->l4, sizeof *tcp);
+	if (!tcp)
+		return false;
+	tcp->source = to->source_port;
+	tcp->dest = to->destination_port;
+	return true;
+}
+
+/* The sum is of 16-bit words from TCP's header on: what begins at an odd place counts with its bytes
+ * exchanged. */
+static __always_inline __u32 in_sum(__u32 word, bool odd)
+{
+	return odd ? (word & 0xff00ff00) >> 8 | (word & 0x00ff00ff) << 8 : word;
+}
+
+/* Adds to one timestamp, wherever it stands. */
+static __always_inline void restamp(struct __sk_buff *skb, const struct packet *p, __u32 at, __u32 add)
+{
+	__be32 had, now;
+	if (bpf_skb_load_bytes(skb, at, &had, sizeof had))
+		return;
+	now = bpf_htonl(bpf_ntohl(had) + add);
+	bool odd = (at - p->l4) & 1;
+	bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), in_sum(had, odd),
+			    in_sum(now, odd), sizeof now);
+	bpf_skb_store_bytes(skb, at, &now, sizeof now, 0);
+}
+
+/* Lowers the maximum segment size. */
+static __always_inline void clamp(struct __sk_buff *skb, const struct packet *p, __u32 at, __u16 most)
+{
+	__be16 had, now = bpf_htons(most);
+	if (bpf_skb_load_bytes(skb, at, &had, sizeof had) || bpf_ntohs(had) <= most)
+		return;
+	bool odd = (at - p->l4) & 1;
+	bpf_l4_csum_replace(skb, p->l4 + offsetof(struct tcphdr, check), in_sum(had, odd),
+			    in_sum(now, odd), sizeof now);
+	bpf_skb_store_bytes(skb, at, &now, sizeof now, 0);
+}
+
+/* Finds the options of a packet that opens a connection, or of an unusual sender's. */
+static __always_inline void find_options(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 at = p->l4 + sizeof(struct tcphdr), end = p->l4 + p->header_bytes;
+	for (int i = 0; i < TCP_OPTIONS; i++) {
+		__u8 option[2];
+		if (at + 2 > end || bpf_skb_load_bytes(skb, at, option, sizeof option) || !option[0])
+			return;
+		if (option[0] == 1) {
+			at++;
+			continue;
+		}
+		if (option[0] == 2)
+			p->mss_at = at + 2;
+		if (option[0] == 8) {
+			p->stamp_at = at + 2;
+			return;
+		}
+		if (option[1] < 2)
+			return;
+		at += option[1];
+	}
+}
+
+/* Neither end may send segments that do not fit the edge's two interfaces: there is nobody here who
+ * would tell it so later. */
+static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+{
+	__u32 here = 0;
+	if (!bpf_check_mtu(skb, skb->ifindex, &here, 0, 0) && here && here < mtu)
+		mtu = here;
+	__u32 headers = sizeof(struct tcphdr) +
+			(p->six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	if (p->mss_at && mtu > headers)
+		clamp(skb, p, p->mss_at, mtu - headers);
+}
+
+#define ROTATE(word, by) ((word) << (by) | (word) >> (32 - (by)))
+#define MIX_LAST(a, b, c)                                                                           \
+	(c ^= b, c -= ROTATE(b, 14), a ^= c, a -= ROTATE(c, 11), b ^= a, b -= ROTATE(a, 25),        \
+	 c ^= b, c -= ROTATE(b, 16), a ^= c, a -= ROTATE(c, 4), b ^= a, b -= ROTATE(a, 14),         \
+	 c ^= b, c -= ROTATE(b, 24))
+#define MIX(a, b, c)                                                                                \
+	(a -= c, a ^= ROTATE(c, 4), c += b, b -= a, b ^= ROTATE(a, 6), a += c, c -= b,              \
+	 c ^= ROTATE(b, 8), b += a, a -= c, a ^= ROTATE(c, 16), c += b, b -= a,                     \
+	 b ^= ROTATE(a, 19), a += c, c -= b, c ^= ROTATE(b, 4), b += a)
+
+/* Bob Jenkins' lookup3 of a client's address, scaled to a place: what nftables' `jhash ip saddr mod
+ * N seed S` gives, so that a client finds the same node by either way. */
+static __always_inline __u32 place_of_client(const struct packet *p, __u32 seed, __u32 places)
+{
+	const __u32 *word = p->tuple.source.word;
+	__u32 a, b, c;
+	if (p->six) {
+		a = b = c = 0xdeadbeef + 16 + seed;
+		a += word[0], b += word[1], c += word[2];
+		MIX(a, b, c);
+		a += word[3];
+	} else {
+		a = b = c = 0xdeadbeef + 4 + seed;
+		a += word[3];
+	}
+	MIX_LAST(a, b, c);
+	return ((__u64)c * places) >> 32;
+}
+
+/* The place of a new connection's node. `turn` becomes the number of the source port to begin with:
+ * as long as it can be until a node sees the same one again, since it may remember a connection that
+ * it has closed (TIME_WAIT) and then takes a new one badly. */
+static __always_inline __u32 draw(struct frontend *front, const struct packet *p, __u32 seed,
+				  __u32 *turn)
+{
+	__u32 seats = front->seats;
+	*turn = __sync_fetch_and_add(&front->next, 1);
+	if (front->draw == BY_CLIENT)
+		return place_of_client(p, seed, seats);
+	if (front->draw == AT_RANDOM)
+		return bpf_get_prandom_u32() % seats;
+	__u32 place = *turn % seats;
+	*turn /= seats; /* all nodes have had their turn */
+	return place;
+}
+
+/* The frontend that a new connection asks for: on its address, or on all of the edge's own. */
+static __always_inline struct frontend *find_frontend(struct __sk_buff *skb, const struct packet *p)
+{
+	struct endpoint asked = {.ip = p->tuple.destination, .port = p->tuple.destination_port};
+	struct frontend *front = bpf_map_lookup_elem(&frontends, &asked);
+	if (front)
+		return front;
+	asked.ip.word[3] = 0;
+	if (p->six)
+		asked.ip.word[0] = asked.ip.word[1] = asked.ip.word[2] = 0;
+	front = bpf_map_lookup_elem(&frontends, &asked);
+	if (!front)
+		return NULL;
+	struct bpf_fib_lookup hop = {};
+	return route(skb, p, &p->tuple, true, &hop) == BPF_FIB_LKUP_RET_NOT_FWDED ? front : NULL;
+}
+
+static __always_inline void forget(const struct tuple *key, const struct tuple *to)
+{
+	struct tuple back;
+	turn_round(to, &back);
+	bpf_map_delete_elem(&flows, &back);
+	bpf_map_delete_elem(&flows, key);
+}
+
+/* Gives a new connection its node. NULL: the table is to serve it. */
+static __always_inline struct flow *open_flow(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 zero = 0;
+	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
+	struct frontend *front = find_frontend(skb, p);
+	if (!set || !set->ports || !front || !front->seats)
+		return NULL;
+	__u32 turn;
+	struct seat_key place = {.layout = front->layout,
+				 .place = draw(front, p, set->hash_seed, &turn)};
+	struct seat *seat = bpf_map_lookup_elem(&seats, &place);
+	if (!seat) {
+		note(NO_SEAT);
+		return NULL;
+	}
+	struct flow there = {.seen = bpf_ktime_get_coarse_ns()};
+	struct flow back = {.flags = FROM_NODE, .seen = there.seen};
+	there.to.source = seat->source;
+	there.to.destination = seat->node;
+	there.to.destination_port = front->node_port;
+	/* The client's timestamps go on from the edge's clock. A node that remembers a connection which
+	 * it has closed takes a new one from the same port only with a later timestamp (RFC 6191), and
+	 * those of different clients have nothing to do with each other. */
+	__be32 stamp;
+	if (p->stamp_at && !bpf_skb_load_bytes(skb, p->stamp_at, &stamp, sizeof stamp))
+		there.stamp = back.stamp = (__u32)(there.seen / 1000000) - bpf_ntohl(stamp);
+	turn_round(&p->tuple, &back.to);
+	struct tuple answers;
+	turn_round(&there.to, &answers);
+	__u32 from = set->first_port, count = set->ports;
+	bool given = false;
+	for (int i = 0; i < PORT_TRIES && !given; i++, turn += PORT_STRIDE) {
+		answers.destination_port = bpf_htons(from + turn % count);
+		long failed = bpf_map_update_elem(&flows, &answers, &back, BPF_NOEXIST);
+		if (failed == -E2BIG || failed == -ENOMEM) {
+			note(NO_ROOM);
+			return NULL;
+		}
+		given = !failed;
+	}
+	if (!given) {
+		note(NO_PORT);
+		return NULL;
+	}
+	there.to.source_port = answers.destination_port;
+	if (bpf_map_update_elem(&flows, &p->tuple, &there, BPF_ANY)) {
+		bpf_map_delete_elem(&flows, &answers);
+		note(NO_ROOM);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&flows, &p->tuple);
+}
+
+/* Notes how far a connection is, and forgets it once both have closed and know of each other. */
+static __always_inline void follow(const struct packet *p, struct flow *flow, const struct tuple *to)
+{
+	if (p->rst)
+		flow->flags |= RESET; /* perhaps a forged one: what follows takes it back */
+	else if (flow->flags & RESET)
+		flow->flags &= ~RESET;
+	bool closing = flow->flags & PEER_FIN;
+	bool answered = p->syn && p->ack;
+	if (!p->fin && !answered && !closing)
+		return;
+	struct tuple other;
+	turn_round(to, &other);
+	struct flow *peer = bpf_map_lookup_elem(&flows, &other);
+	if (!peer)
+		return;
+	if (answered) {
+		peer->flags |= ANSWERED;
+		flow->flags |= ANSWERED;
+	}
+	if (p->fin) {
+		flow->fin_end = p->sequence + p->payload + 1;
+		peer->peer_fin_end = flow->fin_end;
+		flow->flags |= FIN;
+		peer->flags |= PEER_FIN;
+	}
+	if (closing && p->ack && (__s32)(p->acknowledged - flow->peer_fin_end) >= 0) {
+		flow->flags |= PEER_FIN_ACKED;
+		if (peer->flags & PEER_FIN_ACKED)
+			forget(&p->tuple, to);
+	}
+}
+
+static __always_inline void count(const struct packet *p, const struct tuple *to, bool from_node,
+				  bool opened, __u32 size)
+{
+	struct endpoint node = {.ip = from_node ? p->tuple.source : to->destination,
+				.port = from_node ? p->tuple.source_port : to->destination_port};
+	struct counts *counts = bpf_map_lookup_elem(&counters, &node);
+	if (!counts && opened) {
+		struct counts none = {};
+		bpf_map_update_elem(&counters, &node, &none, BPF_NOEXIST);
+		counts = bpf_map_lookup_elem(&counters, &node);
+	}
+	if (!counts)
+		return;
+	counts->opened += opened;
+	if (from_node) {
+		counts->answered_packets++;
+		counts->answered_bytes += size;
+	} else {
+		counts->sent_packets++;
+		counts->sent_bytes += size;
+	}
+}
+
+static __always_inline int tcp_packet(struct __sk_buff *skb, __u32 l3, struct packet *p)
+{
+	if (!read_tcp(skb, p))
+		return PASS;
+	struct flow *flow = bpf_map_lookup_elem(&flows, &p->tuple);
+	bool opened = false;
+	if (p->syn && !p->usual)
+		find_options(skb, p);
+	if (p->syn && !p->ack) {
+		/* Asked again without an answer, or after the end: another node is tried. */
+		if (flow && (!(flow->flags & ANSWERED) || flow->flags & (FIN | PEER_FIN | RESET))) {
+			if (flow->flags & FROM_NODE)
+				return PASS;
+			struct tuple was = flow->to;
+			forget(&p->tuple, &was);
+			flow = NULL;
+		}
+		if (!flow) {
+			flow = open_flow(skb, p);
+			opened = true;
+		}
+	}
+	if (!flow)
+		return PASS;
+	struct tuple to = flow->to;
+	bool from_node = flow->flags & FROM_NODE;
+	__u64 now = bpf_ktime_get_coarse_ns();
+	long lost = 0;
+	if (p->syn || now - flow->routed > ROUTE_NS) {
+		struct bpf_fib_lookup hop = {};
+		lost = route(skb, p, &to, !p->syn, &hop);
+		flow->interface = hop.ifindex;
+		__builtin_memcpy(&flow->hop, hop.ipv6_dst, 16);
+		flow->routed = lost ? 0 : now;
+		if (p->syn && !lost)
+			clamp_mss(skb, p, hop.mtu_result);
+	}
+	if (lost || p->ttl <= 1) {
+		note(lost ? NO_ROUTE : EXPIRED);
+		if (!opened)
+			return TC_ACT_SHOT;
+		forget(&p->tuple, &to);
+		return PASS;
+	}
+	struct address via = flow->hop;
+	__u32 interface = flow->interface;
+	flow->seen = now;
+	__u32 stamp = flow->stamp;
+	if (stamp && !p->usual && !p->syn)
+		find_options(skb, p);
+	if (stamp && !p->usual && p->stamp_at)
+		restamp(skb, p, from_node ? p->stamp_at + 4 : p->stamp_at, from_node ? -stamp : stamp);
+	follow(p, flow, &to);
+	count(p, &to, from_node, opened, skb->len - l3);
+	return write_tcp(skb, l3, p, &to, stamp, from_node) ? leave(interface, p->six, &via) : TC_ACT_SHOT;
+}
+
+/* <linux/icmp.h> needs half of a C library. */
+struct icmp_error {
+	__u8 type, code;
+	__sum16 checksum;
+	__be32 rest;
+};
+
+enum { UNREACHABLE = 3, TIME_EXCEEDED = 11, PARAMETER = 12 }; /* RFC 792 */
+enum { UNREACHABLE6 = 1, PARAMETER6 = 4 };		      /* RFC 4443; 2 and 3 between */
+
+/* The start of the packet that an ICMP error is about: IPv4 without options, or IPv6, and TCP. */
+struct quoted4 {
+	struct iphdr ip;
+	__be16 source_port, destination_port;
+};
+struct quoted6 {
+	struct ipv6hdr ip;
+	__be16 source_port, destination_port;
+};
+
+/* A router's or host's error about a packet that we have translated: it goes on to the end that sent
+ * it, and speaks of what that end knows. */
+static __always_inline int icmp4_error(struct __sk_buff *skb, __u32 l3, struct packet *p)
+{
+	struct icmp_error *icmp = reach(skb, p->l4, sizeof *icmp + sizeof(struct quoted4));
+	if (!icmp || (icmp->type != UNREACHABLE && icmp->type != TIME_EXCEEDED &&
+		      icmp->type != PARAMETER))
+		return PASS;
+	struct quoted4 *quoted = (void *)(icmp + 1);
+	if (quoted->ip.protocol != IPPROTO_TCP || quoted->ip.ihl != 5)
+		return PASS;
+	struct tuple answers;
+	map_ipv4(&answers.source, quoted->ip.daddr);
+	map_ipv4(&answers.destination, quoted->ip.saddr);
+	answers.source_port = quoted->destination_port;
+	answers.destination_port = quoted->source_port;
+	struct flow *flow = bpf_map_lookup_elem(&flows, &answers);
+	if (!flow)
+		return PASS;
+	struct tuple sent, outer = p->tuple;
+	turn_round(&flow->to, &sent);
+	outer.destination = sent.source;
+	struct bpf_fib_lookup hop = {};
+	if (p->ttl <= 1 || route(skb, p, &outer, true, &hop))
+		return TC_ACT_SHOT;
+	/* The quoted header's own checksum makes up for its addresses. */
+	__u32 ports = difference(quoted->source_port, sent.source_port,
+				 difference(quoted->destination_port, sent.destination_port, 0));
+	__u32 addresses = difference(quoted->ip.saddr, sent.source.word[3],
+				     difference(quoted->ip.daddr, sent.destination.word[3], 0));
+	__u32 inner = p->l4 + sizeof *icmp;
+	if (bpf_l4_csum_replace(skb, p->l4 + offsetof(struct icmp_error, checksum), 0, ports, 0) ||
+	    bpf_l3_csum_replace(skb, inner + offsetof(struct iphdr, check), 0, addresses, 0))
+		return TC_ACT_SHOT;
+	quoted = bytes(skb, inner, sizeof *quoted);
+	if (!quoted)
+		return TC_ACT_SHOT;
+	quoted->ip.saddr = sent.source.word[3];
+	quoted->ip.daddr = sent.destination.word[3];
+	quoted->source_port = sent.source_port;
+	quoted->destination_port = sent.destination_port;
+	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, p->six, hop.ipv6_dst) : TC_ACT_SHOT;
+}
+
+static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct packet *p)
+{
+	struct icmp_error *icmp = reach(skb, p->l4, sizeof *icmp + sizeof(struct quoted6));
+	if (!icmp || icmp->type < UNREACHABLE6 || icmp->type > PARAMETER6)
+		return PASS;
+	struct quoted6 *quoted = (void *)(icmp + 1);
+	if (quoted->ip.nexthdr != IPPROTO_TCP)
+		return PASS;
+	struct tuple answers;
+	copy6(&answers.source, &quoted->ip.daddr);
+	copy6(&answers.destination, &quoted->ip.saddr);
+	answers.source_port = quoted->destination_port;
+	answers.destination_port = quoted->source_port;
+	struct flow *flow = bpf_map_lookup_elem(&flows, &answers);
+	if (!flow)
+		return PASS;
+	struct tuple sent, said, outer = p->tuple;
+	turn_round(&flow->to, &sent);
+	turn_round(&answers, &said);
+	outer.destination = sent.source;
+	struct bpf_fib_lookup hop = {};
+	if (p->ttl <= 1 || route(skb, p, &outer, true, &hop))
+		return TC_ACT_SHOT;
+	__s64 within = bpf_csum_diff((__be32 *)&said, sizeof said, (__be32 *)&sent, sizeof sent, 0);
+	__s64 without = bpf_csum_diff((__be32 *)&p->tuple.destination, 16,
+				      (__be32 *)&outer.destination, 16, 0);
+	__u32 check = p->l4 + offsetof(struct icmp_error, checksum);
+	if (bpf_l4_csum_replace(skb, check, 0, within, 0) ||
+	    bpf_l4_csum_replace(skb, check, 0, without, BPF_F_PSEUDO_HDR))
+		return TC_ACT_SHOT;
+	quoted = bytes(skb, p->l4 + sizeof *icmp, sizeof *quoted);
+	if (!quoted)
+		return TC_ACT_SHOT;
+	__builtin_memcpy(&quoted->ip.saddr, &sent.source, 16);
+	__builtin_memcpy(&quoted->ip.daddr, &sent.destination, 16);
+	quoted->source_port = sent.source_port;
+	quoted->destination_port = sent.destination_port;
+	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, p->six, hop.ipv6_dst) : TC_ACT_SHOT;
+}
+
+static __always_inline int packet(struct __sk_buff *skb, __u32 l3)
+{
+	struct packet p = {};
+	if (skb->vlan_present)
+		return PASS; /* seen again on the VLAN's own interface */
+	if (!read_ip(skb, l3, &p))
+		return PASS;
+	if (p.protocol == IPPROTO_TCP)
+		return tcp_packet(skb, l3, &p);
+	return p.six ? icmp6_error(skb, l3, &p) : icmp4_error(skb, l3, &p);
+}
+
+/* For interfaces with Ethernet headers, and for those that carry bare IP packets (tunnels). */
+SEC("ethernet")
+int nplb_ethernet(struct __sk_buff *skb)
+{
+	return packet(skb, ETH_HLEN);
+}
+
+SEC("bare")
+int nplb_bare(struct __sk_buff *skb)
+{
+	return packet(skb, 0);
+}
+
+/* bpf_fib_lookup is for programs under a licence that the kernel takes for the GPL's equal. */
+char terms[] SEC("license") = "GPL";
+
+/* So that a test can tell an object that is older than its source. */
+char source[] SEC("nplb.source") = SOURCE_SHA256;

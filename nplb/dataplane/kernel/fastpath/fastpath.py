@@ -1,0 +1,324 @@
+"""`FastPath`: keeps the program at the interfaces and its maps as the plans say.
+
+Maps and programs are pinned in the BPF file system under the network namespace's number, so that
+they outlive this process: a stopped, killed or upgraded nplb changes nothing for connections, and
+the next one goes on with what it finds. Every method blocks, and must run in a thread of the
+network namespace that is to be served.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nplb.dataplane.kernel.draws import JHASH_SEED
+from nplb.dataplane.kernel.fastpath import bpf, census, devices, layout
+from nplb.dataplane.kernel.fastpath.program import programs
+from nplb.dataplane.kernel.fastpath.tables import Tables, Tabulator
+from nplb.dataplane.kernel.host import PINS, examine, missing_for_fast_path
+from nplb.dataplane.kernel.render import Rendered
+from nplb.dataplane.kernel.serving import canonical
+from nplb.model.errors import HostError, HostPermissionError
+
+log = logging.getLogger(__name__)
+
+LICENCE = "GPL"  # what bpf_fib_lookup asks for; the program's file says under which it may be used
+# Fewer source ports than this to one node's port would be a trap.
+MIN_PORTS = 2048
+FIRST_PORT = 1024
+# How often somebody else's changes are looked for.
+REPAIR_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Which source ports connections to nodes get: `first` and `count` are the fast path's,
+    `table` is the range that is left to the table's rules. They never meet."""
+
+    first: int
+    count: int
+    table: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the maps said at one moment, by a node's address and port."""
+
+    live: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    counts: Mapping[tuple[str, int], layout.Counts] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+
+
+def split_ports(local: tuple[int, int]) -> Ports:
+    """Ports that the edge's own connections never get. `local` is `net.ipv4.ip_local_port_range`.
+
+    Errors: HostError if it leaves too few.
+    """
+    low, high = local
+    below, above = low - FIRST_PORT, 65535 - high
+    if max(below, above) < MIN_PORTS:
+        raise HostError(
+            f"net.ipv4.ip_local_port_range is {low} {high}, which leaves the fast path fewer than "
+            f"{MIN_PORTS} source ports: sysctl -w net.ipv4.ip_local_port_range='32768 60999'"
+        )
+    if below >= above:
+        return Ports(FIRST_PORT, below, (low, 65535))
+    return Ports(high + 1, above, (FIRST_PORT, high))
+
+
+def table_ports() -> tuple[int, int]:
+    """The source ports that are left to the table's rules. Errors: as for `split_ports`."""
+    return _ports().table
+
+
+def _ports() -> Ports:
+    words = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    return split_ports((int(words[0]), int(words[1])))
+
+
+class FastPath:
+    """The program and its maps. `apply` loads them when the first frontend comes, and `read` takes
+    them away again when the last connection has gone that no frontend is left for."""
+
+    def __init__(self, pins: Path = PINS) -> None:
+        self._pins = pins
+        self._lock = threading.Lock()
+        self._maps: dict[str, bpf.BpfMap] = {}
+        self._programs: dict[str, Path] = {}
+        self._devices: tuple[devices.Device, ...] = ()
+        self._repaired = 0.0
+        self._tabulator = Tabulator()
+        self._sources: Mapping[str, str] = {}
+        self._frontends: dict[bytes, bytes] = {}
+        self._layouts: dict[int, Collection[bytes]] = {}
+
+    @property
+    def on(self) -> bool:
+        """Whether this process keeps a program here."""
+        return bool(self._maps)
+
+    def apply(self, rendered: Iterable[Rendered]) -> None:
+        """Serve these frontends, and no others, to new connections.
+
+        Errors: HostError for what is missing or refused; the table serves whoever is not served
+        here.
+        """
+        chosen = list(rendered)
+        with self._lock:
+            if not self.on:
+                if not chosen and not left_behind(self._pins):
+                    return
+                self._load()
+            self._find_sources(b.key.address.ip for each in chosen for b in each.frontend.backends)
+            self._write(self._tabulator.tables(chosen, self._sources))
+            self._attach()
+
+    def read(self) -> Reading:
+        """Counters and open connections. Connections that have had their time are forgotten, and
+        what somebody else has taken away is put back now and then. Errors: as for `apply`."""
+        with self._lock:
+            if not self.on:
+                return Reading()
+            self._repair()
+            counts = {
+                layout.endpoint_of(node): layout.counts(values)
+                for node, values in self._maps["counters"].entries()
+            }
+            events = self._maps["events"]
+            found = self._forget(census.patience(), lambda node: False)
+            reading = Reading(
+                live={layout.endpoint_of(node): count for node, count in found.live.items()},
+                counts=counts,
+                events={
+                    name: layout.total(events.get(layout.NUMBER.pack(at)) or b"")
+                    for at, name in enumerate(layout.EVENTS)
+                },
+            )
+            if not self._frontends and not found.live:
+                self._close()
+                remove(self._pins)
+            return reading
+
+    def end(self, sources: Collection[tuple[str, int]]) -> int:
+        """Forget the connections to these nodes' ports: the next packet of either side is answered
+        with a reset. Returns how many."""
+        wanted = {layout.endpoint(ip, port) for ip, port in sources}
+        with self._lock:
+            if not self.on or not wanted:
+                return 0
+            return len(self._forget(census.FOREVER, wanted.__contains__).over) // 2
+
+    def close(self) -> None:
+        """Give the descriptors back. What is loaded goes on."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        for each in self._maps.values():
+            each.close()
+        self._maps = {}
+
+    def _forget(self, patience: census.Patience, ended: Callable[[bytes], bool]) -> census.Census:
+        flows = self._maps["flows"]
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        found = census.take(flows.entries(), now, patience, ended)
+        for key in found.over:
+            flows.delete(key)
+        return found
+
+    def _repair(self) -> None:
+        """Put back what somebody else has taken away or changed."""
+        if time.monotonic() - self._repaired < REPAIR_SECONDS:
+            return
+        self._repaired = time.monotonic()
+        self._attach()
+        fronts = self._maps["frontends"]
+        found = {key: layout.with_turn(value) for key, value in fronts.entries()}
+        if found != self._frontends:
+            log.warning("somebody else has changed the fast path's frontends: repaired")
+            fronts.remove(found.keys() - self._frontends.keys())
+            fronts.update(self._frontends)
+
+    # -- loading ------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Open the maps that an earlier process has left, or make them, and load the programs."""
+        ports = _ports()
+        folder = home(self._pins)
+        _make(folder)
+        maps: dict[str, bpf.BpfMap] = {}
+        try:
+            for name, spec in layout.MAPS.items():
+                maps[name] = _open(spec, folder / f"{name}-{layout.SHAPE}")
+            maps["settings"].put(
+                layout.NUMBER.pack(0),
+                layout.settings(first_port=ports.first, ports=ports.count, seed=JHASH_SEED),
+            )
+            self._programs = {
+                section: _load(section, maps, folder / f"program-{section}")
+                for section in programs()
+            }
+        except BaseException:
+            for each in maps.values():
+                each.close()
+            raise
+        self._maps = maps
+        self._devices = ()
+        self._frontends = {k: layout.with_turn(v) for k, v in maps["frontends"].entries()}
+        self._layouts = {}
+        for key, _ in maps["seats"].entries():
+            mine = self._layouts.setdefault(layout.layout_of(key), [])
+            assert isinstance(mine, list)
+            mine.append(key)
+
+    def _attach(self) -> None:
+        """At every interface, those that have come since included."""
+        found = devices.devices()
+        for device in found:
+            if device in self._devices and devices.attached(device):
+                continue
+            if device in self._devices:
+                log.warning("the fast path was taken off %s: put back", device.name)
+            devices.attach(device, self._programs[device.section])
+        self._devices = found
+
+    # -- writing ------------------------------------------------------------
+
+    def _find_sources(self, ips: Iterable[str]) -> None:
+        """The edge's own address toward each node, as its routes are now."""
+        found: dict[str, str] = {}
+        with contextlib.ExitStack() as stack:
+            sockets: dict[int, socket.socket] = {}
+            for ip in sorted({canonical(ip) for ip in ips}):
+                family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+                if family not in sockets:
+                    made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+                    sockets[family] = stack.enter_context(made)
+                # A datagram socket that is connected sends nothing; the kernel looks up the route.
+                with contextlib.suppress(OSError):
+                    sockets[family].connect((ip, 9))
+                    found[ip] = canonical(sockets[family].getsockname()[0])
+        if found != self._sources:
+            self._sources = found
+
+    def _write(self, want: Tables) -> None:
+        """New seats first, then who draws from them, then old seats go: no packet is drawn a seat
+        that is not there."""
+        seats, fronts = self._maps["seats"], self._maps["frontends"]
+        for name, entries in want.layouts.items():
+            if len(self._layouts.get(name, ())) != len(entries):
+                seats.update(entries)
+                self._layouts[name] = entries.keys()
+        changed = {k: v for k, v in want.frontends.items() if self._frontends.get(k) != v}
+        gone = self._frontends.keys() - want.frontends.keys()
+        # A turn goes on: to begin anew would be to give the same source ports again.
+        turns = ((key, value, fronts.get(key)) for key, value in changed.items())
+        fronts.update({k: layout.with_turn(v, was) if was else v for k, v, was in turns})
+        fronts.remove(gone)
+        self._frontends = dict(want.frontends)
+        for name in self._layouts.keys() - want.layouts.keys():
+            seats.remove(self._layouts.pop(name))
+
+
+def home(pins: Path = PINS) -> Path:
+    """Where this network namespace's maps and programs are pinned."""
+    return pins / str(Path("/proc/thread-self/ns/net").stat().st_ino)
+
+
+def left_behind(pins: Path = PINS) -> bool:
+    """Whether an earlier process has left a fast path here."""
+    return home(pins).is_dir()
+
+
+def remove(pins: Path = PINS) -> bool:
+    """Take the program off every interface and remove its maps; connections that went through it
+    end. Returns whether there was anything."""
+    folder = home(pins)
+    if not folder.is_dir():
+        return False
+    for device in devices.devices():
+        devices.detach(device.name)
+    for each in folder.iterdir():
+        each.unlink()
+    folder.rmdir()
+    return True
+
+
+def _make(folder: Path) -> None:
+    lacks = missing_for_fast_path(examine())
+    if lacks:
+        raise HostPermissionError(f"kernel.fast_path lacks {'; '.join(lacks)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise HostError(f"the fast path can't keep its maps in {folder}: {error}") from error
+
+
+def _open(spec: bpf.MapSpec, path: Path) -> bpf.BpfMap:
+    try:
+        return bpf.BpfMap(spec, bpf.pinned(path))
+    except FileNotFoundError:
+        made = bpf.BpfMap.create(spec)
+        try:
+            bpf.pin(made.descriptor, path)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+
+def _load(section: str, maps: Mapping[str, bpf.BpfMap], path: Path) -> Path:
+    """Pin the program of this version, in the place of an earlier one."""
+    code = programs()[section].linked({name: each.descriptor for name, each in maps.items()})
+    descriptor = bpf.load(f"nplb_{section}", code, LICENCE)
+    try:
+        path.unlink(missing_ok=True)
+        bpf.pin(descriptor, path)
+    finally:
+        os.close(descriptor)
+    return path

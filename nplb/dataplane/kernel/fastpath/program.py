@@ -1,0 +1,99 @@
+"""The compiled program as it lies beside this file, made ready for the kernel.
+
+`fastpath.bpf.o` is an ELF object: a section of instructions for each kind of interface, and a
+list of places where the descriptor of a map belongs (Documentation/bpf/llvm_reloc.rst).
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from nplb.model.errors import HostError
+
+OBJECT = "fastpath.bpf.o"
+SOURCE = "fastpath.bpf.c"
+_SYMBOL_TABLE, _RELOCATIONS = 2, 9
+_LOAD_64 = 0x18
+_PSEUDO_MAP = 1  # BPF_PSEUDO_MAP_FD
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Instructions, and where in them (in bytes) which map's descriptor belongs."""
+
+    instructions: bytes
+    places: tuple[tuple[int, str], ...]
+
+    def linked(self, maps: Mapping[str, int]) -> bytes:
+        """The instructions with the maps' descriptors in them."""
+        code = bytearray(self.instructions)
+        for at, name in self.places:
+            code[at + 1] = code[at + 1] & 0x0F | _PSEUDO_MAP << 4
+            struct.pack_into("<i", code, at + 4, maps[name])
+        return bytes(code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    name: str
+    kind: int
+    data: bytes
+    link: int
+    info: int
+
+
+@cache
+def programs() -> Mapping[str, Program]:
+    """The programs by section: `ethernet` and `bare`."""
+    return read_object((files(__package__) / OBJECT).read_bytes())
+
+
+def stamp(data: bytes) -> str:
+    """What an object says of its source: the SHA-256 that it was made from."""
+    for section in _sections(data):
+        if section.name == "nplb.source":
+            return section.data.rstrip(b"\0").decode()
+    return ""
+
+
+def read_object(data: bytes) -> dict[str, Program]:
+    """All sections of instructions that have relocations. Errors: HostError for what is no such
+    object."""
+    if data[:6] != b"\x7fELF\x02\x01":
+        raise HostError(f"{OBJECT} is no 64-bit little-endian ELF object: install nplb again")
+    sections = _sections(data)
+    symbols = next(s for s in sections if s.kind == _SYMBOL_TABLE)
+    names = sections[symbols.link].data
+    found: dict[str, Program] = {}
+    for section in sections:
+        if section.kind != _RELOCATIONS:
+            continue
+        target = sections[section.info]
+        if target.name.startswith("."):
+            continue
+        places = []
+        for at, info in struct.iter_unpack("<QQ", section.data):
+            assert target.data[at] == _LOAD_64, "only maps are referred to"
+            start = struct.unpack_from("<I", symbols.data, (info >> 32) * 24)[0]
+            places.append((at, names[start : names.index(b"\0", start)].decode()))
+        found[target.name] = Program(target.data, tuple(places))
+    return found
+
+
+def _sections(data: bytes) -> list[_Section]:
+    offset = struct.unpack_from("<Q", data, 40)[0]
+    size, count, names_at = struct.unpack_from("<HHH", data, 58)
+    headers = [struct.unpack_from("<IIQQQQII", data, offset + n * size) for n in range(count)]
+    names = data[headers[names_at][4] : headers[names_at][4] + headers[names_at][5]]
+    return [
+        _Section(
+            name=names[name : names.index(b"\0", name)].decode(),
+            kind=kind,
+            data=data[start : start + length],
+            link=link,
+            info=info,
+        )
+        for name, kind, _, _, start, length, link, info in headers
+    ]
