@@ -5,46 +5,52 @@ never opened, were reset, or whose ends are gone without a word. Their times are
 connection tracking (nf_conntrack-sysctl.rst), so that both ways time out alike.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
-from nplb.dataplane.kernel.fastpath.layout import (
-    ANSWERED,
-    FIN,
-    FROM_NODE,
-    PEER_FIN,
-    RESET,
-    Flow,
-    flow,
-)
+from nplb.dataplane.kernel.fastpath.layout import FIN, FROM_NODE, OPEN, PEER_FIN, RESET, flow
+
+# What is left of the time to open a connection where room is short.
+HURRIED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Seconds without a packet after which a connection is forgotten, by how far it is. `alone`
-    is for an entry whose other way is missing, `reset` for one that may have been reset."""
+    """Seconds without a packet after which a connection is forgotten, by how far it is: `reset`
+    is for one that may have been reset."""
 
     opening: float = 120.0
     established: float = 432000.0
     closing: float = 120.0
     reset: float = 10.0
-    alone: float = 10.0
+
+    def seconds(self, flags: int) -> float:
+        """For a connection whose entry, or entries together, have these flags."""
+        if flags & RESET:
+            return self.reset
+        if flags & (FIN | PEER_FIN):
+            return self.closing
+        return self.established if flags & OPEN else self.opening
+
+    def hurried(self) -> "Patience":
+        """The same where room is short: connections that are not open yet make room first, of
+        which a flood of SYNs makes nothing else."""
+        return replace(self, opening=min(self.opening, HURRIED_SECONDS))
 
 
-FOREVER = Patience(
-    opening=inf, established=inf, closing=inf, reset=inf, alone=inf
-)  # for who ends chosen connections alone
+FOREVER = Patience(opening=inf, established=inf, closing=inf, reset=inf)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Census:
     """`live` has open connections by node's end (an `endpoint`), `over` the keys of both ways of
-    those that are to be forgotten."""
+    those that are to be forgotten; `entries` is how many were seen."""
 
     live: dict[bytes, int] = field(default_factory=dict)
     over: list[bytes] = field(default_factory=list)
+    entries: int = 0
 
 
 def patience(root: Path = Path("/proc/sys/net/netfilter")) -> Patience:
@@ -66,38 +72,35 @@ def patience(root: Path = Path("/proc/sys/net/netfilter")) -> Patience:
 
 def take(
     entries: Iterable[tuple[bytes, bytes]],
+    other: Callable[[bytes], bytes | None],
     now_ns: int,
     patience: Patience,
     ended: Callable[[bytes], bool],
 ) -> Census:
-    """Go through all entries. `now_ns` is of CLOCK_MONOTONIC; `ended(node)` says whether the
-    connections to a node's end are to end now."""
-    flows: Mapping[bytes, Flow] = {key: flow(key, value) for key, value in entries}
+    """Go through all entries, once and without keeping them: there may be very many.
+
+    `other(key)` is asked for the other way's entry where it makes a difference. `now_ns` is of
+    CLOCK_MONOTONIC; `ended(node)` says whether the connections to a node's end are to end now.
+    """
     found = Census()
-    for key, there in flows.items():
-        back = flows.get(there.back)
-        if there.flags & FROM_NODE:
-            if back is None and now_ns - there.seen_ns > patience.alone * 1e9:
-                found.over.append(key)
+    for key, value in entries:
+        found.entries += 1
+        there = flow(key, value)
+        from_node = bool(there.flags & FROM_NODE)
+        if not from_node and ended(there.node):
+            found.over += (key, there.back)
             continue
-        flags, seen = there.flags, there.seen_ns
-        if back is not None:
-            flags |= back.flags
-            seen = max(seen, back.seen_ns)
-        if ended(there.node) or now_ns - seen > _seconds(flags, back, patience) * 1e9:
-            found.over.extend((key, there.back))
-        elif not flags & RESET:
+        # The other way may have seen a packet since, or known better: it is asked before anything
+        # is forgotten. What only the client's way knows (OPEN) is asked there.
+        flags = there.flags | OPEN if from_node else there.flags
+        over = now_ns - there.seen_ns > patience.seconds(flags) * 1e9
+        if over and (back := other(there.back)) is not None:
+            peer = flow(there.back, back)
+            flags = there.flags | peer.flags
+            seen = max(there.seen_ns, peer.seen_ns)
+            over = now_ns - seen > patience.seconds(flags) * 1e9
+        if over:
+            found.over += (key, there.back)
+        elif not from_node and not flags & RESET:
             found.live[there.node] = found.live.get(there.node, 0) + 1
     return found
-
-
-def _seconds(flags: int, back: Flow | None, patience: Patience) -> float:
-    if back is None:
-        return patience.alone
-    if flags & RESET:
-        return patience.reset
-    if not flags & ANSWERED:
-        return patience.opening
-    if flags & (FIN | PEER_FIN):
-        return patience.closing
-    return patience.established

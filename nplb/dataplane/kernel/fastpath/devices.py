@@ -15,6 +15,8 @@ from nplb.model.errors import HostError
 PREFERENCE = "20"
 HANDLE = "0x1"
 TIMEOUT_SECONDS = 10.0
+# What comes in by the ports of these is seen again on their master.
+MASTERS = frozenset({"bridge", "bond", "team"})
 # How packets begin there (`link_type` of ip -j link): with an Ethernet header, or with IP.
 SECTIONS = {"ether": "ethernet", "none": "bare", "ppp": "bare", "sit": "bare", "ipip": "bare"}
 
@@ -28,13 +30,16 @@ class Device:
 
 
 def devices() -> tuple[Device, ...]:
-    """All interfaces that packets come in by, but for the loopback and for ports of a bridge or a
-    bond: what these take in is seen again on their master. Errors: HostError."""
-    found = json.loads(_run("ip", "-j", "link", "show") or "[]")
+    """All interfaces that packets come in by, but for the loopback and for ports of another one.
+
+    Errors: HostError.
+    """
+    found = json.loads(_run("ip", "-j", "-d", "link", "show") or "[]")
     return tuple(
         Device(each["ifname"], SECTIONS[each["link_type"]])
         for each in found
-        if each.get("link_type") in SECTIONS and "master" not in each
+        if each.get("link_type") in SECTIONS
+        and each.get("linkinfo", {}).get("info_slave_kind") not in MASTERS
     )
 
 

@@ -24,10 +24,12 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define PACKET_HOST 0 /* <linux/if_packet.h> */
 #define HEADERS_MAX 127 /* an IP header with options ends before it */
 #define FRAGMENT 0x3fff /* IP_MF and the offset */
 #define PORT_TRIES 24
 #define PORT_STRIDE 509 /* past a block that is in use */
+#define IN_FLIGHT (1 << 26) /* bytes that may be on the way to one side */
 #define TCP_OPTIONS 10
 #define STAMPED 0x0101080a /* the usual start of options: two of padding, then timestamps */
 #define ROUTE_NS 1000000000 /* a route that has changed counts within a second */
@@ -49,7 +51,9 @@ struct tuple {
 	__be16 source_port, destination_port;
 };
 
-enum { ANSWERED = 1, FIN = 2, PEER_FIN = 4, PEER_FIN_ACKED = 8, RESET = 16, FROM_NODE = 32 };
+/* ANSWERED: the node has answered the client's SYN, OPEN: and the client the node's (on the client's way
+ * only). FIN: this side has closed, PEER_FIN: the other has, PEER_FIN_ACKED: and this side knows. */
+enum { ANSWERED = 1, OPEN = 2, FIN = 4, PEER_FIN = 8, PEER_FIN_ACKED = 16, RESET = 32, FROM_NODE = 64 };
 
 /* What becomes of packets of one tuple. Both ways of a connection have an entry; each is the other's
  * `to` turned round. */
@@ -57,8 +61,8 @@ struct flow {
 	struct tuple to;
 	__u32 flags;
 	__u64 seen;	     /* CLOCK_MONOTONIC_COARSE of the last packet, ns */
-	__u32 fin_end;	     /* what acknowledges this side's FIN */
-	__u32 peer_fin_end;  /* what acknowledges the other's */
+	__u32 acknowledged;  /* what this side has of the other's bytes */
+	__u32 peer_fin_end;  /* what acknowledges the other's FIN */
 	__u64 routed;	     /* when the next hop was looked up; 0 for never */
 	struct address hop;
 	__u32 interface;
@@ -570,13 +574,20 @@ static __always_inline struct flow *open_flow(struct __sk_buff *skb, const struc
 /* Notes how far a connection is, and forgets it once both have closed and know of each other. */
 static __always_inline void follow(const struct packet *p, struct flow *flow, const struct tuple *to)
 {
-	if (p->rst)
-		flow->flags |= RESET; /* perhaps a forged one: what follows takes it back */
-	else if (flow->flags & RESET)
-		flow->flags &= ~RESET;
-	bool closing = flow->flags & PEER_FIN;
+	__u32 flags = flow->flags;
+	bool closing = flags & PEER_FIN;
 	bool answered = p->syn && p->ack;
-	if (!p->fin && !answered && !closing)
+	if (p->ack)
+		flow->acknowledged = p->acknowledged;
+	if (!p->syn && !p->rst && (flags & (ANSWERED | OPEN | RESET | FROM_NODE)) != (ANSWERED | OPEN)) {
+		/* What was a reset may have been somebody else's: this side goes on. */
+		flags &= ~RESET;
+		if ((flags & ANSWERED) && !(flags & FROM_NODE))
+			flags |= OPEN;
+		if (flags != flow->flags)
+			flow->flags = flags;
+	}
+	if (!p->fin && !p->rst && !answered && !closing)
 		return;
 	struct tuple other;
 	turn_round(to, &other);
@@ -587,9 +598,12 @@ static __always_inline void follow(const struct packet *p, struct flow *flow, co
 		peer->flags |= ANSWERED;
 		flow->flags |= ANSWERED;
 	}
-	if (p->fin) {
-		flow->fin_end = p->sequence + p->payload + 1;
-		peer->peer_fin_end = flow->fin_end;
+	/* An end that the other side would not take is none. */
+	bool expected = !(flags & ANSWERED) || p->sequence - peer->acknowledged < IN_FLIGHT;
+	if (p->rst && expected)
+		flow->flags |= RESET;
+	if (p->fin && expected) {
+		peer->peer_fin_end = p->sequence + p->payload + 1;
 		flow->flags |= FIN;
 		peer->flags |= PEER_FIN;
 	}
@@ -787,8 +801,8 @@ static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct p
 static __always_inline int packet(struct __sk_buff *skb, __u32 l3)
 {
 	struct packet p = {};
-	if (skb->vlan_present)
-		return PASS; /* seen again on the VLAN's own interface */
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return PASS; /* others' packets; a VLAN's are seen again on its own interface */
 	if (!read_ip(skb, l3, &p))
 		return PASS;
 	if (p.protocol == IPPROTO_TCP)

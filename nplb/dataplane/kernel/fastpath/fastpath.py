@@ -31,6 +31,8 @@ LICENCE = "GPL"  # what bpf_fib_lookup asks for; the program's file says under w
 # Fewer source ports than this to one node's port would be a trap.
 MIN_PORTS = 2048
 FIRST_PORT = 1024
+# Above this share of the flow table, connections that never opened are forgotten sooner.
+HURRY_ABOVE = 0.75
 # How often somebody else's changes are looked for.
 REPAIR_SECONDS = 10.0
 
@@ -92,6 +94,7 @@ class FastPath:
         self._programs: dict[str, Path] = {}
         self._devices: tuple[devices.Device, ...] = ()
         self._repaired = 0.0
+        self._entries = 0
         self._tabulator = Tabulator()
         self._sources: Mapping[str, str] = {}
         self._frontends: dict[bytes, bytes] = {}
@@ -114,6 +117,7 @@ class FastPath:
                 if not chosen and not left_behind(self._pins):
                     return
                 self._load()
+            self._set_ports()
             self._find_sources(b.key.address.ip for each in chosen for b in each.frontend.backends)
             self._write(self._tabulator.tables(chosen, self._sources))
             self._attach()
@@ -130,7 +134,12 @@ class FastPath:
                 for node, values in self._maps["counters"].entries()
             }
             events = self._maps["events"]
-            found = self._forget(census.patience(), lambda node: False)
+            room = layout.MAPS["flows"].entries
+            patience = census.patience()
+            if self._entries > HURRY_ABOVE * room:
+                patience = patience.hurried()
+            found = self._forget(patience, lambda node: False)
+            self._entries = found.entries - len(found.over)
             reading = Reading(
                 live={layout.endpoint_of(node): count for node, count in found.live.items()},
                 counts=counts,
@@ -166,7 +175,7 @@ class FastPath:
     def _forget(self, patience: census.Patience, ended: Callable[[bytes], bool]) -> census.Census:
         flows = self._maps["flows"]
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        found = census.take(flows.entries(), now, patience, ended)
+        found = census.take(flows.entries(), flows.get, now, patience, ended)
         for key in found.over:
             flows.delete(key)
         return found
@@ -188,17 +197,12 @@ class FastPath:
 
     def _load(self) -> None:
         """Open the maps that an earlier process has left, or make them, and load the programs."""
-        ports = _ports()
         folder = home(self._pins)
         _make(folder)
         maps: dict[str, bpf.BpfMap] = {}
         try:
             for name, spec in layout.MAPS.items():
                 maps[name] = _open(spec, folder / f"{name}-{layout.SHAPE}")
-            maps["settings"].put(
-                layout.NUMBER.pack(0),
-                layout.settings(first_port=ports.first, ports=ports.count, seed=JHASH_SEED),
-            )
             self._programs = {
                 section: _load(section, maps, folder / f"program-{section}")
                 for section in programs()
@@ -215,6 +219,12 @@ class FastPath:
             mine = self._layouts.setdefault(layout.layout_of(key), [])
             assert isinstance(mine, list)
             mine.append(key)
+
+    def _set_ports(self) -> None:
+        """As the edge's own ports are now."""
+        ports = _ports()
+        value = layout.settings(first_port=ports.first, ports=ports.count, seed=JHASH_SEED)
+        self._maps["settings"].put(layout.NUMBER.pack(0), value)
 
     def _attach(self) -> None:
         """At every interface, those that have come since included."""

@@ -19,7 +19,7 @@ from nplb.dataplane.kernel.serving import canonical
 
 SHAPE = 1
 
-ANSWERED, FIN, PEER_FIN, PEER_FIN_ACKED, RESET, FROM_NODE = 1, 2, 4, 8, 16, 32
+ANSWERED, OPEN, FIN, PEER_FIN, PEER_FIN_ACKED, RESET, FROM_NODE = 1, 2, 4, 8, 16, 32, 64
 IN_TURN, AT_RANDOM, BY_CLIENT = 0, 1, 2
 EVENTS = ("no room", "no port", "no seat", "no route", "hop count at its end")
 
