@@ -282,15 +282,18 @@ def home(pins: Path = PINS) -> Path:
 
 def left_behind(pins: Path = PINS) -> bool:
     """Whether an earlier process has left a fast path here."""
-    return home(pins).is_dir()
+    try:
+        return home(pins).is_dir()
+    except PermissionError:
+        return False  # bpffs is often root's alone: who may not look has left nothing there
 
 
 def remove(pins: Path = PINS) -> bool:
     """Take the program off every interface and remove its maps; connections that went through it
     end. Returns whether there was anything."""
-    folder = home(pins)
-    if not folder.is_dir():
+    if not left_behind(pins):
         return False
+    folder = home(pins)
     for device in devices.devices():
         devices.detach(device.name)
     for each in folder.iterdir():
