@@ -171,6 +171,7 @@ class SplitPlane:
             frontends=_merged(relay.frontends, kernel.frontends, _add_frontends),
             backends=_merged(relay.backends, kernel.backends, _add_backends),
             workers=relay.workers,
+            fast_path=kernel.fast_path,
         )
 
 

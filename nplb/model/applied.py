@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from nplb.model.keys import Address, BackendKey, FrontendKey
 from nplb.model.plan import Frontend
-from nplb.model.reasons import EndReason
+from nplb.model.reasons import EndReason, FastPathEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +93,21 @@ class WorkerCounters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FastPathCounters:
+    """The condition of the kernel plane's fast path: `connections` take up room now, of `room` at
+    most; `events` are totals since start of packets that it did not pass on."""
+
+    connections: int
+    room: int
+    events: Mapping[FastPathEvent, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """All counters of a plane at one moment. Counters never go backwards, also when a worker
-    is replaced."""
+    is replaced. `fast_path` is None where there is none."""
 
     frontends: Mapping[FrontendKey, FrontendCounters] = field(default_factory=dict)
     backends: Mapping[BackendKey, BackendCounters] = field(default_factory=dict)
     workers: tuple[WorkerCounters, ...] = ()
+    fast_path: FastPathCounters | None = None

@@ -107,6 +107,19 @@ class EndReason(StrEnum):
     NO_MEMORY = "no_memory"  # the edge had no memory for what it needed
 
 
+class FastPathEvent(StrEnum):
+    """Why the kernel plane's fast path left a packet to the table, or dropped it.
+
+    The order is the order of counters in its program (fastpath.bpf.c): append only.
+    """
+
+    NO_ROOM = "no_room"  # the flow table is full: the table has the connection
+    NO_PORT = "no_port"  # no source port was free toward the node: the table has it too
+    NO_SEAT = "no_seat"  # the edge has no route to the node that was drawn: the table has it too
+    NO_ROUTE = "no_route"  # the next hop is gone: dropped, or left to the table if it is the first
+    EXPIRED = "expired"  # the packet's hop count is at its end: the same
+
+
 class Cause(StrEnum):
     """What one probe saw."""
 

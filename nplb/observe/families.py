@@ -277,6 +277,23 @@ WORKER_GENERATION = _gauge(
     "nplb_worker_plan_generation", "The plan that this worker serves.", "worker"
 )
 
+FAST_PATH_CONNECTIONS = _gauge(
+    "nplb_kernel_fast_path_connections",
+    "Connections that the kernel plane's fast path holds, those included that have ended without a "
+    "word and whose time is not over. Connection tracking does not know them.",
+)
+FAST_PATH_ROOM = _gauge(
+    "nplb_kernel_fast_path_room",
+    "How many connections the fast path has room for. Those beyond go by nftables, and cost more.",
+)
+FAST_PATH_EVENTS = _counter(
+    "nplb_kernel_fast_path_events_total",
+    "Packets that the fast path left to nftables for want of room, of a source port or of a route "
+    "to the node (no_room, no_port, no_seat), and those dropped for want of a route or a hop count "
+    "(no_route, expired).",
+    "event",
+)
+
 PROBE_TARGETS = _gauge("nplb_probe_targets", "Addresses that are probed.")
 PROBES_IN_FLIGHT = _gauge("nplb_probes_in_flight", "Probes that wait for an answer now.")
 PROBES_PLANNED = _gauge(

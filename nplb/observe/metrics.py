@@ -97,6 +97,7 @@ class StatusCollector(Collector):
         self._sources()
         self._frontends()
         self._workers()
+        self._fast_path()
         self._probes()
         self._rest()
         yield from self._built.values()
@@ -266,6 +267,15 @@ class StatusCollector(Collector):
                 histogram.add_metric([str(worker.worker)], buckets, worker.connect_seconds)
         if histogram.samples:
             self._built[told.name] = histogram
+
+    def _fast_path(self) -> None:
+        counters = self._status.traffic.fast_path
+        if counters is None:
+            return
+        self._add(f.FAST_PATH_CONNECTIONS, counters.connections)
+        self._add(f.FAST_PATH_ROOM, counters.room)
+        for event, count in counters.events.items():
+            self._add(f.FAST_PATH_EVENTS, count, event)
 
     def _probes(self) -> None:
         probing = self._status.probing

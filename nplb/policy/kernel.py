@@ -84,6 +84,11 @@ def unsupported_balance(balance: Balance) -> tuple[Unsupported, ...]:
     return (Unsupported("balance", f"{why} chooses, use one of {', '.join(BALANCES)}"),)
 
 
+def is_fast(frontend: Frontend) -> bool:
+    """Whether a frontend of the kernel plane asks for its fast path, and may have it."""
+    return frontend.kernel.fast_path and not fast_path_obstacle(frontend)
+
+
 def fast_path_obstacle(frontend: Frontend) -> str:
     """What keeps a frontend of the kernel plane from its fast path, by key; empty if it may."""
     if frontend.key.protocol is not Protocol.TCP:

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nplb.dataplane.kernel.fastpath.layout import Counts
+from nplb.dataplane.kernel.fastpath.layout import ROOM, Counts
 from nplb.dataplane.kernel.guards import REFUSALS
 from nplb.dataplane.kernel.names import refusal_counter
 from nplb.dataplane.kernel.readback import element_text
 from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of
 from nplb.dataplane.kernel.skeleton import ANSWERED, OPENED, SENT, TRAFFIC_SETS
-from nplb.model.applied import BackendCounters, FrontendCounters, Traffic
+from nplb.model.applied import BackendCounters, FastPathCounters, FrontendCounters, Traffic
 from nplb.model.keys import FrontendKey
 from nplb.model.plan import Backend, Frontend
-from nplb.model.reasons import EndReason
+from nplb.model.reasons import EndReason, FastPathEvent
 
 SETS = tuple(f"{name}{number}" for name in TRAFFIC_SETS for number in FAMILIES)
 # The fast path's counters, beside the table's.
@@ -89,6 +89,7 @@ class Meters:
     def __init__(self) -> None:
         self._meters: dict[tuple[str, str], tuple[Meter, Meter]] = {}
         self._refused: dict[str, Meter] = {}
+        self._events: dict[FastPathEvent, Meter] = {}
         self._left: dict[FrontendKey, FrontendCounters] = {}
         self._owners: dict[str, FrontendKey] = {}
         self._elements: dict[FrontendKey, dict[str, None]] = {}
@@ -102,6 +103,18 @@ class Meters:
                 pair[1].take(size)
         for name, packets in read.refused.items():
             self._refused.setdefault(name, Meter()).take(packets)
+
+    def fast_path(
+        self, connections: int, events: Mapping[FastPathEvent, int]
+    ) -> FastPathCounters | None:
+        """A new reading of the fast path's own condition, as sums; None where there never was
+        a fast path."""
+        for event, packets in events.items():
+            self._events.setdefault(event, Meter()).take(packets)
+        if not self._events:
+            return None
+        totals = {event: meter.total for event, meter in self._events.items()}
+        return FastPathCounters(connections=connections, room=ROOM, events=totals)
 
     def traffic(self, frontends: Iterable[Frontend], active: Mapping[str, int]) -> Traffic:
         """All counters. `active` are open connections by element text."""

@@ -28,7 +28,7 @@ from nplb.model.errors import HostError
 from nplb.model.keys import Address, FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend, Plan
 from nplb.model.reasons import BackendReason, BackendState
-from nplb.policy.kernel import fast_path_obstacle, unsupported
+from nplb.policy.kernel import is_fast, unsupported
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class KernelPlane:
 
     async def _table_ports(self, frontends: Iterable[Frontend]) -> tuple[int, int] | None:
         """The source ports that are left to the table, where some are the fast path's."""
-        if not self._fast_path.on and not any(_is_fast(frontend) for frontend in frontends):
+        if not self._fast_path.on and not any(is_fast(frontend) for frontend in frontends):
             return None
         try:
             return await asyncio.to_thread(fastpath.table_ports)
@@ -162,7 +162,7 @@ class KernelPlane:
         try:
             await asyncio.to_thread(
                 self._fast_path.apply,
-                [each for each in self._renderer.rendered if _is_fast(each.frontend)],
+                [each for each in self._renderer.rendered if is_fast(each.frontend)],
             )
         except HostError as error:
             if str(error) != self._fast_path_said:
@@ -394,7 +394,10 @@ class KernelPlane:
             key = f"{ip} . tcp . {port}"
             counted[key] = counted.get(key, 0) + count
         self._active = counted
-        self._traffic = self._meters.traffic(frontends, counted)
+        self._traffic = replace(
+            self._meters.traffic(frontends, counted),
+            fast_path=self._meters.fast_path(fast.connections, fast.events),
+        )
         return self._traffic
 
     async def _read_meters(self) -> None:
@@ -483,10 +486,6 @@ def _seated(found: Found) -> dict[str, frozenset[str]]:
 
 def _unprobed(backend: Backend) -> bool:
     return backend.state is BackendState.DOWN and backend.reason is BackendReason.PROBING
-
-
-def _is_fast(frontend: Frontend) -> bool:
-    return frontend.kernel.fast_path and not fast_path_obstacle(frontend)
 
 
 def _is_udp(frontend: Frontend) -> bool:

@@ -12,10 +12,17 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from nplb.model.applied import BackendCounters, FrontendCounters, Traffic, WorkerCounters
+from nplb.model.applied import (
+    BackendCounters,
+    FastPathCounters,
+    FrontendCounters,
+    Traffic,
+    WorkerCounters,
+)
 from nplb.model.decision import DecisionKind
 from nplb.model.keys import FrontendKey, Protocol
 from nplb.model.ledger import EdgeLedgerView, EphemeralView
+from nplb.model.reasons import FastPathEvent
 from nplb.model.relay import RelayOptions
 from nplb.model.status import Status
 from nplb.observe.exposition import OPENMETRICS, TEXT, encode
@@ -122,6 +129,19 @@ def test_connect_latency_is_a_histogram_of_each_worker() -> None:
     for bound, count in (("0.001", 7), ("0.01", 9), ("+Inf", 10)):
         assert read(state, f"{name}_bucket", worker="3", le=bound) == count
     assert read(state, f"{name}_sum", worker="3") == 4.5
+
+
+def test_the_fast_path_where_there_is_one() -> None:
+    name = "nplb_kernel_fast_path"
+    counters = FastPathCounters(
+        connections=7, room=100, events={FastPathEvent.NO_ROOM: 3, FastPathEvent.EXPIRED: 0}
+    )
+    state = status(frontend(), traffic=Traffic(fast_path=counters))
+    assert read(state, f"{name}_connections") == 7
+    assert read(state, f"{name}_room") == 100
+    assert read(state, f"{name}_events_total", event="no_room") == 3
+    assert read(state, f"{name}_events_total", event="expired") == 0
+    assert read(status(frontend()), f"{name}_room") is None
 
 
 def test_a_service_that_left_the_plan_keeps_its_counters() -> None:

@@ -24,6 +24,7 @@ from nplb.dataplane.kernel.host import PINS, examine, missing_for_fast_path
 from nplb.dataplane.kernel.render import Rendered
 from nplb.dataplane.kernel.serving import canonical
 from nplb.model.errors import HostError, HostPermissionError
+from nplb.model.reasons import FastPathEvent
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,13 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the maps said at one moment, by a node's address and port."""
+    """What the maps said at one moment: `live` connections and `counts` by a node's address and
+    port; `connections` are all that take up room."""
 
+    connections: int = 0
     live: Mapping[tuple[str, int], int] = field(default_factory=dict)
     counts: Mapping[tuple[str, int], layout.Counts] = field(default_factory=dict)
-    events: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[FastPathEvent, int] = field(default_factory=dict)
 
 
 def split_ports(local: tuple[int, int]) -> Ports:
@@ -133,20 +136,15 @@ class FastPath:
                 layout.endpoint_of(node): layout.counts(values)
                 for node, values in self._maps["counters"].entries()
             }
-            events = self._maps["events"]
-            room = layout.MAPS["flows"].entries
             patience = census.patience()
-            if self._entries > HURRY_ABOVE * room:
+            if self._entries > HURRY_ABOVE * layout.MAPS["flows"].entries:
                 patience = patience.hurried()
             found = self._forget(patience, lambda node: False)
-            self._entries = found.entries - len(found.over)
             reading = Reading(
                 live={layout.endpoint_of(node): count for node, count in found.live.items()},
                 counts=counts,
-                events={
-                    name: layout.total(events.get(layout.NUMBER.pack(at)) or b"")
-                    for at, name in enumerate(layout.EVENTS)
-                },
+                connections=self._entries // 2,
+                events=layout.events(self._maps["events"].get),
             )
             if not self._frontends and not found.live:
                 self._close()
@@ -176,8 +174,7 @@ class FastPath:
         flows = self._maps["flows"]
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         found = census.take(flows.entries(), flows.get, now, patience, ended)
-        for key in found.over:
-            flows.delete(key)
+        self._entries = found.entries - sum(map(flows.delete, found.over))
         return found
 
     def _repair(self) -> None:

@@ -5,6 +5,7 @@ Whoever changes a struct there raises SHAPE: maps of another shape are not taken
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from nplb.dataplane.kernel.fastpath.bpf import (
@@ -16,12 +17,13 @@ from nplb.dataplane.kernel.fastpath.bpf import (
     MapSpec,
 )
 from nplb.dataplane.kernel.serving import canonical
+from nplb.model.reasons import FastPathEvent
 
 SHAPE = 1
 
 ANSWERED, OPEN, FIN, PEER_FIN, PEER_FIN_ACKED, RESET, FROM_NODE = 1, 2, 4, 8, 16, 32, 64
 IN_TURN, AT_RANDOM, BY_CLIENT = 0, 1, 2
-EVENTS = ("no room", "no port", "no seat", "no route", "hop count at its end")
+EVENTS = tuple(FastPathEvent)  # in the program's order
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _TUPLE = struct.Struct("=16s16s2s2s")
@@ -86,6 +88,18 @@ MAPS = {
     )
 }
 
+ROOM = MAPS["flows"].entries // 2  # connections: each has an entry for either way
+
+
+class Front(NamedTuple):
+    """A frontend as the program has it: clients of `ip` and `port` (an unspecified address: all
+    of the edge's own) are given one of `seats` seats at a node's `node_port`."""
+
+    ip: str
+    port: int
+    node_port: int
+    seats: int
+
 
 class Flow(NamedTuple):
     """One way of a connection. `back` is the key of the other way's entry; `node` the node's end,
@@ -137,6 +151,12 @@ def frontend(*, layout: int, seats: int, node_port: int, draw: int) -> bytes:
     return _FRONTEND.pack(layout, seats, 0, node_port.to_bytes(2, "big"), draw, 0)
 
 
+def front(key: bytes, value: bytes) -> Front:
+    """An entry of `frontends`."""
+    _, seats, _, node_port, _, _ = _FRONTEND.unpack(value)
+    return Front(*endpoint_of(key), int.from_bytes(node_port, "big"), seats)
+
+
 def with_turn(packed: bytes, of: bytes = bytes(16)) -> bytes:
     """A frontend with another one's turn, which packets move on; with none, as it was written."""
     return packed[:12] + of[12:16] + packed[16:]
@@ -178,6 +198,7 @@ def counts(values: bytes) -> Counts:
     return Counts(*map(sum, zip(*_COUNTS.iter_unpack(values), strict=True)))
 
 
-def total(values: bytes) -> int:
-    """The sum of an entry of `events`."""
-    return sum(value for (value,) in COUNT.iter_unpack(values))
+def events(get: Callable[[bytes], bytes | None]) -> dict[FastPathEvent, int]:
+    """The sums of all entries of `events`, of which `get` reads one."""
+    found = {event: get(NUMBER.pack(at)) or b"" for at, event in enumerate(EVENTS)}
+    return {event: sum(n for (n,) in COUNT.iter_unpack(each)) for event, each in found.items()}

@@ -1,6 +1,7 @@
 """Sums of what the kernel counts never go backwards, and belong to the right frontend."""
 
 from nplb.dataplane.kernel.meters import Meters, Reading, reading
+from nplb.model.reasons import FastPathEvent
 from tests.support.kernelplans import a_frontend
 
 KEY = "10.72.1.2 . tcp . 30080"
@@ -35,6 +36,18 @@ def test_a_node_port_that_is_given_away_begins_at_zero() -> None:
     assert meters.traffic([two], {}).frontends[two.key].accepted == 1
     gone = a_frontend("one", ips=())
     assert meters.traffic([gone], {}).frontends[one.key].accepted == 5
+
+
+def test_what_the_fast_path_says_of_itself() -> None:
+    meters = Meters()
+    assert meters.fast_path(0, {}) is None
+    for connections, packets, total in ((5, 3, 3), (4, 4, 4), (0, 1, 5)):
+        found = meters.fast_path(connections, {FastPathEvent.NO_ROOM: packets})
+        assert found is not None
+        assert (found.connections, found.events) == (connections, {FastPathEvent.NO_ROOM: total})
+    gone = meters.fast_path(0, {})
+    assert gone is not None
+    assert gone.events == {FastPathEvent.NO_ROOM: 5}
 
 
 def test_nfts_json_is_read() -> None:
