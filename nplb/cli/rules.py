@@ -2,10 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nplb.cli.options import find_config, late_config_option, set_option
+from nplb.cli.table import counted
+from nplb.model.keys import Address
+
+if TYPE_CHECKING:
+    from nplb.dataplane.kernel.fastpath.survey import Survey
 
 
 @click.command(short_help="Show or delete the kernel plane's rules.")
@@ -34,12 +40,14 @@ def command(
     config: Path | None,
     overrides: dict[str, str],
 ) -> None:
-    """Print the nftables table of the kernel plane on this host, as nft does.
+    """Print the nftables table of the kernel plane on this host, as nft does, and what its fast
+    path holds, as comments.
 
     With --plan print the table that the configuration and the cluster give, every node that the
-    API lets in counted as working: no right is needed, and nothing is written. With --delete
-    remove the table, which ends what frontends on the kernel plane serve; a balancer that
-    still runs puts it back. No other table is touched.
+    API lets in counted as working, and which frontends the fast path would take: no right is
+    needed, and nothing is written. With --delete remove the table and the fast path, which ends
+    what frontends on the kernel plane serve; a balancer that still runs puts them back. No other
+    table is touched.
     """
     if delete and planned:
         raise click.UsageError("--delete and --plan exclude each other")
@@ -52,18 +60,21 @@ def command(
 
 
 def delete_rules() -> None:
-    """Remove the table, and say so."""
+    """Remove the table and the fast path, and say so."""
+    from nplb.dataplane.kernel.fastpath.fastpath import left_behind
     from nplb.dataplane.kernel.nft import Nft
     from nplb.dataplane.kernel.plane import delete_table
     from nplb.dataplane.kernel.ruleset import TABLE
 
+    also = " and the fast path" if left_behind() else ""
     if asyncio.run(delete_table(Nft())):
-        click.echo(f"deleted the table {TABLE}")
+        click.echo(f"deleted the table {TABLE}{also}")
     else:
         click.echo(f"there is no table {TABLE}: nothing to delete")
 
 
 def _show() -> None:
+    from nplb.dataplane.kernel.fastpath.survey import survey
     from nplb.dataplane.kernel.nft import Nft, NftError
     from nplb.dataplane.kernel.ruleset import TABLE
 
@@ -73,15 +84,41 @@ def _show() -> None:
         if not error.missing:
             raise
         click.echo(f"there is no table {TABLE}: the kernel plane serves nothing on this host")
+    found = survey()
+    if found is not None:
+        click.echo(_fast_path_text(found), nl=False)
+
+
+def _fast_path_text(found: "Survey") -> str:
+    """As comments, so that all of it is still a file for nft."""
+    from nplb.dataplane.kernel.fastpath.layout import ROOM
+
+    events = ", ".join(f"{event} {count}" for event, count in found.events.items())
+    lines = [
+        f"fast path: {counted(found.connections, 'connection')}, room for {ROOM:,}",
+        f"  at the ingress of: {', '.join(found.interfaces) or 'no interface'}",
+        f"  packets that it did not pass on: {events}",
+        *(
+            f"  tcp {Address(each.ip, each.port)} to node port {each.node_port}, "
+            f"{counted(each.seats, 'seat')}"
+            for each in found.frontends
+        ),
+    ]
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _planned(config: Path, overrides: dict[str, str], timeout_seconds: float) -> str:
     from nplb.cli.plan import read_plan
     from nplb.config import load_settings
+    from nplb.dataplane.kernel.fastpath.fastpath import table_ports
     from nplb.dataplane.kernel.render import render
     from nplb.dataplane.kernel.ruleset import ruleset_text
     from nplb.model.kernel import PlaneKind
+    from nplb.policy.kernel import is_fast, served_by
 
     settings = load_settings(config, overrides=overrides)
     plan = asyncio.run(read_plan(settings, timeout_seconds))
-    return ruleset_text(render(f for f in plan.frontends if f.plane is PlaneKind.KERNEL))
+    frontends = [f for f in plan.frontends if f.plane is PlaneKind.KERNEL]
+    ports = table_ports() if any(map(is_fast, frontends)) else None
+    lines = [f"# {f.key}: {served_by(f)}\n" for f in frontends if f.kernel.fast_path]
+    return ruleset_text(render(frontends, ports)) + "".join(lines)

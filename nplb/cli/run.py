@@ -22,7 +22,7 @@ LATE_SECONDS = 2.0
 @click.option(
     "--flush",
     is_flag=True,
-    help="Delete the kernel plane's rules that a balancer left on this host, and exit.",
+    help="Delete the kernel plane's rules and fast path that a balancer left here, and exit.",
 )
 @late_config_option
 @set_option

@@ -1,7 +1,8 @@
 """The kernel plane: nftables forwards, connection tracking remembers, nplb only writes rules.
 
-Law: rendering is pure, applying is separate. There is one table of ours, `inet nplb`; nothing
-else of the edge is written, not even a sysctl. A change is one transaction, checked before it
+Law: rendering is pure, applying is separate. There is one table of ours, `inet nplb`, and before
+it, where it is asked for, an eBPF program (`fastpath`); nothing else of the edge is written, not
+even a sysctl. A change is one transaction, checked before it
 is applied, and holds the difference alone. Connections live in the kernel: nothing that
 becomes of nplb ends one. README.md shows the packet's way.
 
@@ -21,6 +22,7 @@ conntrack   connections: counting and ending them
 sockets     who listens on the edge already
 host        rights and features that the edge must have
 wayback     whether answers to clients' own addresses come back
+fastpath    the eBPF program before the table, and its maps
 meters      counters as `Traffic`
 plane       `KernelPlane`
 """
