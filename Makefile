@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONFIG ?= config/nplb.yaml
 # The Debian packages that tests use: real kubectl, tools for network namespaces, promtool for
 # the alert rules, and a browser for the dashboard.
-DEBIAN_TEST := kubernetes-client:kubectl iproute2:ip nftables:nft haproxy:haproxy prometheus:promtool systemd:systemd-analyze chromium:chromium
+DEBIAN_TEST := kubernetes-client:kubectl iproute2:tc nftables:nft haproxy:haproxy prometheus:promtool systemd:systemd-analyze chromium:chromium
 # What the benchmark compares with, and measures with.
 DEBIAN_BENCH := iproute2:ip haproxy:haproxy nginx:nginx libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so wrk:wrk iperf3:iperf3 nghttp2-client:h2load
 

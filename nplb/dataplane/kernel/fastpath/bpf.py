@@ -111,14 +111,17 @@ class BpfMap:
             self._batch(_UPDATE_BATCH, keys, values, len(part))
 
     def remove(self, keys: Iterable[bytes]) -> None:
-        """Remove many entries that are there."""
+        """Remove many entries. One that is not there is no error."""
         wanted = list(keys)
         for start in range(0, len(wanted), _BATCH):
             part = wanted[start : start + _BATCH]
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 self._batch(
                     _DELETE_BATCH, ctypes.create_string_buffer(b"".join(part)), None, len(part)
                 )
+            except FileNotFoundError:  # the kernel stops at the first that is missing
+                for key in part:
+                    self.delete(key)
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
         """All entries of a hash. One that is there all the while comes once; one that comes or

@@ -34,13 +34,17 @@ def devices() -> tuple[Device, ...]:
 
     Errors: HostError.
     """
-    found = json.loads(_run("ip", "-j", "-d", "link", "show") or "[]")
     return tuple(
         Device(each["ifname"], SECTIONS[each["link_type"]])
-        for each in found
-        if each.get("link_type") in SECTIONS
-        and each.get("linkinfo", {}).get("info_slave_kind") not in MASTERS
+        for each in _links()
+        if each.get("linkinfo", {}).get("info_slave_kind") not in MASTERS
     )
+
+
+def names() -> tuple[str, ...]:
+    """All interfaces that may have been given the program, ports of others too: they may have
+    become one since. Errors: HostError."""
+    return tuple(each["ifname"] for each in _links())
 
 
 def attach(device: Device, program: Path) -> None:
@@ -68,6 +72,11 @@ def detach(name: str) -> bool:
     if not _filters(name, "ingress") and not _filters(name, "egress"):
         _run("tc", "qdisc", "delete", "dev", name, "clsact")
     return True
+
+
+def _links() -> list[dict[str, Any]]:
+    found = json.loads(_run("ip", "-j", "-d", "link", "show") or "[]")
+    return [each for each in found if each.get("link_type") in SECTIONS]
 
 
 def _ours(name: str) -> tuple[str, ...]:

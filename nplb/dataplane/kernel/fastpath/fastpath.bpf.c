@@ -27,6 +27,7 @@
 #define PACKET_HOST 0 /* <linux/if_packet.h> */
 #define HEADERS_MAX 127 /* an IP header with options ends before it */
 #define FRAGMENT 0x3fff /* IP_MF and the offset */
+#define IP_MAX 65535
 #define PORT_TRIES 24
 #define PORT_STRIDE 509 /* past a block that is in use */
 #define IN_FLIGHT (1 << 26) /* bytes that may be on the way to one side */
@@ -64,7 +65,7 @@ struct flow {
 	__u32 acknowledged;  /* what this side has of the other's bytes */
 	__u32 peer_fin_end;  /* what acknowledges the other's FIN */
 	__u64 routed;	     /* when the next hop was looked up; 0 for never */
-	struct address hop;
+	struct address hop;  /* IPv4 may go by an IPv6 router (RFC 5549) */
 	__u32 interface;
 	__u32 stamp; /* what is added to the client's timestamps, and taken off their echoes */
 };
@@ -292,11 +293,25 @@ static __always_inline long route(struct __sk_buff *skb, const struct packet *p,
 	return found == BPF_FIB_LKUP_RET_NO_NEIGH ? 0 : found;
 }
 
-/* `via` is as bpf_fib_lookup writes it: an IPv4 address is its first word. */
-static __always_inline int leave(__u32 interface, bool six, const void *via)
+static __always_inline struct address next_hop(const struct bpf_fib_lookup *found)
 {
-	struct bpf_redir_neigh next = {.nh_family = six ? AF_INET6 : AF_INET};
-	__builtin_memcpy(next.ipv6_nh, via, 16);
+	struct address hop;
+	if (found->family == AF_INET6)
+		__builtin_memcpy(&hop, found->ipv6_dst, 16);
+	else
+		map_ipv4(&hop, found->ipv4_dst);
+	return hop;
+}
+
+static __always_inline int leave(__u32 interface, const struct address *via)
+{
+	struct bpf_redir_neigh next = {.nh_family = AF_INET6};
+	if (via->word[0] | via->word[1] | (via->word[2] ^ bpf_htonl(0xffff))) {
+		__builtin_memcpy(next.ipv6_nh, via, 16);
+	} else {
+		next.nh_family = AF_INET;
+		next.ipv4_nh = via->word[3];
+	}
 	return bpf_redirect_neigh(interface, &next, sizeof next, 0);
 }
 
@@ -421,25 +436,35 @@ static __always_inline void find_options(struct __sk_buff *skb, struct packet *p
 			at++;
 			continue;
 		}
-		if (option[0] == 2)
+		if (option[1] < 2 || at + option[1] > end)
+			return;
+		if (option[0] == 2 && option[1] == 4)
 			p->mss_at = at + 2;
-		if (option[0] == 8) {
+		if (option[0] == 8 && option[1] == 10) {
 			p->stamp_at = at + 2;
 			return;
 		}
-		if (option[1] < 2)
-			return;
 		at += option[1];
 	}
 }
 
+static __always_inline __u32 mtu_of(struct __sk_buff *skb, __u32 interface)
+{
+	__u32 mtu = 0;
+	return bpf_check_mtu(skb, interface, &mtu, 0, 0) < 0 || !mtu ? IP_MAX : mtu;
+}
+
 /* Neither end may send segments that do not fit the edge's two interfaces: there is nobody here who
  * would tell it so later. */
-static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p, __u32 mtu)
+static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p,
+				      const struct bpf_fib_lookup *hop)
 {
-	__u32 here = 0;
-	if (!bpf_check_mtu(skb, skb->ifindex, &here, 0, 0) && here && here < mtu)
-		mtu = here;
+	__u32 mtu = mtu_of(skb, skb->ifindex), there = mtu_of(skb, hop->ifindex);
+	if (there < mtu)
+		mtu = there;
+	/* Where there is no neighbour yet, it is what the question was. */
+	if (hop->mtu_result > 1 && hop->mtu_result < mtu)
+		mtu = hop->mtu_result;
 	__u32 headers = sizeof(struct tcphdr) +
 			(p->six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (p->mss_at && mtu > headers)
@@ -669,10 +694,10 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, __u32 l3, struct pa
 		struct bpf_fib_lookup hop = {};
 		lost = route(skb, p, &to, !p->syn, &hop);
 		flow->interface = hop.ifindex;
-		__builtin_memcpy(&flow->hop, hop.ipv6_dst, 16);
+		flow->hop = next_hop(&hop);
 		flow->routed = lost ? 0 : now;
 		if (p->syn && !lost)
-			clamp_mss(skb, p, hop.mtu_result);
+			clamp_mss(skb, p, &hop);
 	}
 	if (lost || p->ttl <= 1) {
 		note(lost ? NO_ROUTE : EXPIRED);
@@ -691,7 +716,7 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, __u32 l3, struct pa
 		restamp(skb, p, from_node ? p->stamp_at + 4 : p->stamp_at, from_node ? -stamp : stamp);
 	follow(p, flow, &to);
 	count(p, &to, from_node, opened, skb->len - l3);
-	return write_tcp(skb, l3, p, &to, stamp, from_node) ? leave(interface, p->six, &via) : TC_ACT_SHOT;
+	return write_tcp(skb, l3, p, &to, stamp, from_node) ? leave(interface, &via) : TC_ACT_SHOT;
 }
 
 /* <linux/icmp.h> needs half of a C library. */
@@ -715,7 +740,8 @@ struct quoted6 {
 };
 
 /* A router's or host's error about a packet that we have translated: it goes on to the end that sent
- * it, and speaks of what that end knows. */
+ * it, and speaks of what that end knows. It comes from whom that end has sent to, as with connection
+ * tracking: a filter of reverse paths takes it for right where it would not take the router. */
 static __always_inline int icmp4_error(struct __sk_buff *skb, __u32 l3, struct packet *p)
 {
 	struct icmp_error *icmp = reach(skb, p->l4, sizeof *icmp + sizeof(struct quoted4));
@@ -733,9 +759,9 @@ static __always_inline int icmp4_error(struct __sk_buff *skb, __u32 l3, struct p
 	struct flow *flow = bpf_map_lookup_elem(&flows, &answers);
 	if (!flow)
 		return PASS;
-	struct tuple sent, outer = p->tuple;
+	struct tuple sent;
 	turn_round(&flow->to, &sent);
-	outer.destination = sent.source;
+	struct tuple outer = {.source = sent.destination, .destination = sent.source};
 	struct bpf_fib_lookup hop = {};
 	if (p->ttl <= 1 || route(skb, p, &outer, true, &hop))
 		return TC_ACT_SHOT;
@@ -755,7 +781,8 @@ static __always_inline int icmp4_error(struct __sk_buff *skb, __u32 l3, struct p
 	quoted->ip.daddr = sent.destination.word[3];
 	quoted->source_port = sent.source_port;
 	quoted->destination_port = sent.destination_port;
-	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, p->six, hop.ipv6_dst) : TC_ACT_SHOT;
+	struct address via = next_hop(&hop);
+	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
 }
 
 static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct packet *p)
@@ -774,16 +801,15 @@ static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct p
 	struct flow *flow = bpf_map_lookup_elem(&flows, &answers);
 	if (!flow)
 		return PASS;
-	struct tuple sent, said, outer = p->tuple;
+	struct tuple sent, said;
 	turn_round(&flow->to, &sent);
 	turn_round(&answers, &said);
-	outer.destination = sent.source;
+	struct tuple outer = {.source = sent.destination, .destination = sent.source};
 	struct bpf_fib_lookup hop = {};
 	if (p->ttl <= 1 || route(skb, p, &outer, true, &hop))
 		return TC_ACT_SHOT;
 	__s64 within = bpf_csum_diff((__be32 *)&said, sizeof said, (__be32 *)&sent, sizeof sent, 0);
-	__s64 without = bpf_csum_diff((__be32 *)&p->tuple.destination, 16,
-				      (__be32 *)&outer.destination, 16, 0);
+	__s64 without = bpf_csum_diff((__be32 *)&p->tuple, 32, (__be32 *)&outer, 32, 0);
 	__u32 check = p->l4 + offsetof(struct icmp_error, checksum);
 	if (bpf_l4_csum_replace(skb, check, 0, within, 0) ||
 	    bpf_l4_csum_replace(skb, check, 0, without, BPF_F_PSEUDO_HDR))
@@ -795,7 +821,8 @@ static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct p
 	__builtin_memcpy(&quoted->ip.daddr, &sent.destination, 16);
 	quoted->source_port = sent.source_port;
 	quoted->destination_port = sent.destination_port;
-	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, p->six, hop.ipv6_dst) : TC_ACT_SHOT;
+	struct address via = next_hop(&hop);
+	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
 }
 
 static __always_inline int packet(struct __sk_buff *skb, __u32 l3)

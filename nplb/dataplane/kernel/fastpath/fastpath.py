@@ -291,8 +291,8 @@ def remove(pins: Path = PINS) -> bool:
     if not left_behind(pins):
         return False
     folder = home(pins)
-    for device in devices.devices():
-        devices.detach(device.name)
+    for name in devices.names():
+        devices.detach(name)
     for each in folder.iterdir():
         each.unlink()
     folder.rmdir()
