@@ -121,7 +121,9 @@ class FastPath:
                     return
                 self._load()
             self._set_ports()
-            self._find_sources(b.key.address.ip for each in chosen for b in each.frontend.backends)
+            # Most frontends share their nodes, as the very same object.
+            nodes = {id(one.nodes): one.nodes for each in chosen for one in each.layouts}
+            self._find_sources(frozenset().union(*nodes.values()))
             self._write(self._tabulator.tables(chosen, self._sources))
             self._attach()
 
@@ -241,7 +243,7 @@ class FastPath:
         found: dict[str, str] = {}
         with contextlib.ExitStack() as stack:
             sockets: dict[int, socket.socket] = {}
-            for ip in sorted({canonical(ip) for ip in ips}):
+            for ip in sorted(ips):
                 family = socket.AF_INET6 if ":" in ip else socket.AF_INET
                 if family not in sockets:
                     made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
