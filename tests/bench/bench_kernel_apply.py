@@ -1,4 +1,5 @@
-"""How long the kernel plane takes: 2,000 frontends of 100 backends, in a namespace of its own.
+"""How long the kernel plane takes: 2,000 frontends of 100 backends, in a namespace of its own, by
+the table alone and with the fast path before it.
 
 python -m tests.bench.bench_kernel_apply [FRONTENDS] [BACKENDS]. As root. Prints; judges nothing.
 """
@@ -9,18 +10,21 @@ import statistics
 import sys
 import time
 
-from nplb.dataplane.kernel.plane import KernelPlane
+from nplb.dataplane.kernel.nft import Nft
+from nplb.dataplane.kernel.plane import KernelPlane, delete_table
+from nplb.model.kernel import KernelOptions
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState
 from tests.support.kernelplans import a_frontend, a_plan, with_state, without
 from tests.support.netns import namespaces
 
 
-async def measure(frontends: int, backends: int) -> None:
+async def measure(frontends: int, backends: int, *, fast_path: bool) -> None:
     """Apply, apply again, take nodes down and up in every frontend, and let one leave and join."""
     ips = [f"10.72.{n // 250}.{n % 250 + 1}" for n in range(backends)]
+    kernel = KernelOptions(fast_path=fast_path)
     whole = [
-        a_frontend(f"web-{n}", ips=ips, edge_port=10000 + n, node_port=30000 + n)
+        a_frontend(f"web-{n}", ips=ips, edge_port=10000 + n, node_port=30000 + n, kernel=kernel)
         for n in range(frontends)
     ]
     down = [with_state(frontend, backends // 2, BackendState.DOWN) for frontend in whole]
@@ -28,7 +32,8 @@ async def measure(frontends: int, backends: int) -> None:
     gone = [without(frontend, backends // 2) for frontend in whole]
     single = [with_state(whole[0], 1, BackendState.DOWN), *whole[1:]]
     plane = KernelPlane(now=lambda: 0.0)
-    print(f"{frontends} frontends of {backends} backends; cpu is nplb's and nft's together")
+    how = ", with the fast path" if fast_path else ""
+    print(f"{frontends} frontends of {backends} backends{how}; cpu is nplb's and nft's together")
     show("first apply", [await cost(plane, whole)])
     show("the same plan again", [await cost(plane, whole)])
     for name, before, after in (
@@ -44,6 +49,8 @@ async def measure(frontends: int, backends: int) -> None:
         show(name, costs)
     await plane.apply(a_plan(*whole))
     show("taken over by a new process", [await cost(KernelPlane(now=lambda: 0.0), whole)])
+    await plane.stop()
+    await delete_table(Nft())
 
 
 async def cost(plane: KernelPlane, frontends: list[Frontend]) -> tuple[float, float]:
@@ -66,7 +73,11 @@ def main() -> None:
     numbers = [int(argument) for argument in sys.argv[1:3]]
     frontends, backends = numbers if len(numbers) == 2 else (2000, 100)
     with namespaces("edge") as made, made["edge"].entered():
-        asyncio.run(measure(frontends, backends))
+        made["edge"].run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "nowhere")
+        made["edge"].run("ip", "addr", "add", "10.72.255.1/16", "dev", "uplink")
+        made["edge"].run("ip", "link", "set", "uplink", "up")
+        for fast_path in (False, True):
+            asyncio.run(measure(frontends, backends, fast_path=fast_path))
 
 
 if __name__ == "__main__":
