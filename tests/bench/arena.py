@@ -21,6 +21,7 @@ EDGE_IP = "10.99.0.1"
 CLIENT_IP = "10.99.0.2"
 NODE_IPS = ("10.99.1.2", "10.99.2.2")
 SHARED_IP = "10.99.9.9"
+IDLE_NETWORK = "198.18.0.0/15"  # of backends that nobody is sent to
 WEB_PORT = 30080
 BULK_PORT = 30081
 
@@ -112,8 +113,12 @@ class Arena:
             run("ip", "netns", "add", self.name(space))
             self._in(space, "ip", "link", "set", "lo", "up")
             for key, value in (
-                ("net.ipv4.tcp_max_tw_buckets", "500"),
-                ("net.ipv4.ip_local_port_range", "1024 65000"),
+                # Contenders take turns, and their clocks' timestamps differ: what one leaves in
+                # TIME_WAIT on a node keeps the next one's SYN from the same port waiting for a
+                # second (RFC 6191).
+                ("net.ipv4.tcp_max_tw_buckets", "0" if space.startswith("node") else "500"),
+                # The edge leaves some to the kernel plane's fast path.
+                ("net.ipv4.ip_local_port_range", f"{12000 if space == 'edge' else 1024} 65000"),
                 ("net.ipv4.ip_forward", "1"),
             ):
                 self._in(space, "sysctl", "-q", "-w", f"{key}={value}")
@@ -134,6 +139,7 @@ class Arena:
             self._in(other, "ip", "route", "add", "default", "via", edge_ip)
         hops = [part for ip in NODE_IPS for part in ("nexthop", "via", ip)]
         self._in("edge", "ip", "route", "add", f"{SHARED_IP}/32", *hops)
+        self._in("edge", "ip", "route", "add", IDLE_NETWORK, "via", NODE_IPS[0])
         self._in("edge", "sysctl", "-q", "-w", "net.ipv4.fib_multipath_hash_policy=1")
         for node in ("node1", "node2"):
             self._in(node, "ip", "addr", "add", f"{SHARED_IP}/32", "dev", "lo")

@@ -150,6 +150,9 @@ def main(rounds: int) -> None:
     with site(1) as here:
         here.client.sysctl("net.ipv4.ip_local_port_range", "1024 65000")
         here.client.sysctl("net.ipv4.tcp_max_tw_buckets", "500")
+        # What one variant leaves in TIME_WAIT keeps the next one's SYNs waiting for a second.
+        here.nodes[0].sysctl("net.ipv4.tcp_max_tw_buckets", "0")
+        here.edge.run("ip", "route", "add", "198.18.0.0/15", "via", NODE.ip)
         with here.nodes[0].entered():
             server = socket.create_server(("0.0.0.0", NODE.port))
         variants = {

@@ -78,6 +78,8 @@ CONTENDERS = (
     Contender(name="nplb"),
     Contender(name="nplb-kernel", has_threads=False),
     Contender(name="nplb-kernel-2000", has_threads=False),
+    Contender(name="nplb-kernel-fast", has_threads=False),
+    Contender(name="nplb-kernel-fast-2000", has_threads=False),
     Contender(name="haproxy-tuned"),
     Contender(name="haproxy"),
     Contender(name="nginx"),
@@ -99,8 +101,9 @@ def _command(name: str, folder: Path, threads: int) -> list[str] | None:
     if name == "nplb":
         return [sys.executable, "-m", "tests.bench.serve", str(threads)]
     if name.startswith("nplb-kernel"):
-        more = name.removeprefix("nplb-kernel").strip("-") or "0"
-        return [sys.executable, "-m", "tests.bench.serve_kernel", more]
+        more = "2000" if name.endswith("-2000") else "0"
+        fast = ["--fast-path"] if "-fast" in name else []
+        return [sys.executable, "-m", "tests.bench.serve_kernel", more, *fast]
     if name == "nginx":
         module = next(path for path in STREAM_MODULES if Path(path).exists())
         conf = folder / "edge-nginx.conf"

@@ -50,6 +50,14 @@ TARGETS: tuple[tuple[str, str, str, str, float], ...] = (
     # With 2,000 other frontends of 100 backends installed: the same within noise.
     ("nplb-kernel-2000", "nplb-kernel", "kept", "per_second", 0.95),
     ("nplb-kernel-2000", "nplb-kernel", "new", "per_second", 0.95),
+    ("nplb-kernel-fast", "direct", "kept", "per_second", 0.95),
+    ("nplb-kernel-fast", "direct", "new", "per_second", 0.95),
+    ("nplb-kernel-fast", "direct", "up", "gbit_per_second", 0.95),
+    ("nplb-kernel-fast", "direct", "down", "gbit_per_second", 0.95),
+    ("nplb-kernel-fast", "haproxy-tuned", "kept", "per_second", 1.2),
+    ("nplb-kernel-fast", "haproxy-tuned", "new", "per_second", 1.4),
+    ("nplb-kernel-fast-2000", "nplb-kernel-fast", "kept", "per_second", 0.95),
+    ("nplb-kernel-fast-2000", "nplb-kernel-fast", "new", "per_second", 0.95),
 )
 
 
@@ -64,7 +72,8 @@ Contenders take turns in every round; the tables have the median of {rounds} rou
 for each load, and ratios are medians of each round's ratio. CPU is the balancer's own processes
 unless it says otherwise. Client, balancer and servers share the machine, so the figures say how
 the contenders compare, and not what any of them reaches on hardware of its own.
-`nplb-kernel-2000` is the kernel plane with 2,000 other frontends of 100 backends installed.
+`nplb-kernel` is the kernel plane's nftables table, `nplb-kernel-fast` the same with
+`kernel.fast_path`; `-2000` is either with 2,000 other frontends of 100 backends installed.
 """
 
 
@@ -226,6 +235,7 @@ def write_chart(run: Run, file: Path) -> None:
         "direct": "#9aa0a6",
         "nplb": "#0b6e4f",
         "nplb-kernel": "#5aa469",
+        "nplb-kernel-fast": "#8fd19e",
         "haproxy-tuned": "#2b6cb0",
         "haproxy": "#90b4d8",
         "nginx": "#b7791f",

@@ -1,27 +1,38 @@
-"""The kernel plane as the benchmark runs it, in the edge's namespace: `serve_kernel.py [MORE]`.
+"""The kernel plane as the benchmark runs it, in the edge's namespace:
+`serve_kernel.py MORE [--fast-path]`.
 
 MORE is a number of other frontends of 100 backends each, which are there and not used.
 """
 
+import argparse
 import asyncio
 import signal
-import sys
+import subprocess
 
+from nplb.dataplane.kernel.fastpath.survey import survey
+from nplb.dataplane.kernel.host import examine
 from nplb.dataplane.kernel.nft import Nft
 from nplb.dataplane.kernel.plane import KernelPlane, delete_table
+from nplb.model.kernel import KernelOptions
 from tests.bench.arena import BULK_PORT, EDGE_IP, NODE_IPS, WEB_PORT
 from tests.support.kernelplans import a_frontend, a_plan
 
 
-async def main(more: int) -> None:
+async def main(more: int, *, fast_path: bool) -> None:
     """Serve until SIGTERM, and leave no rule."""
+    kernel = KernelOptions(fast_path=fast_path)
     plane = KernelPlane()
     await plane.start()
     idle = [f"198.18.{n // 250}.{n % 250 + 1}" for n in range(100)]
     applied = await plane.apply(
         a_plan(
             a_frontend(
-                "web", ips=NODE_IPS, listen=(EDGE_IP,), edge_port=WEB_PORT, node_port=WEB_PORT
+                "web",
+                ips=NODE_IPS,
+                listen=(EDGE_IP,),
+                edge_port=WEB_PORT,
+                node_port=WEB_PORT,
+                kernel=kernel,
             ),
             a_frontend(
                 "bulk",
@@ -29,6 +40,7 @@ async def main(more: int) -> None:
                 listen=(EDGE_IP,),
                 edge_port=BULK_PORT,
                 node_port=BULK_PORT,
+                kernel=kernel,
             ),
             *(
                 a_frontend(
@@ -37,6 +49,7 @@ async def main(more: int) -> None:
                     listen=(EDGE_IP,),
                     edge_port=20000 + n,
                     node_port=20000 + n,
+                    kernel=kernel,
                 )
                 for n in range(more)
             ),
@@ -44,6 +57,10 @@ async def main(more: int) -> None:
     )
     if applied.listen_errors:
         raise SystemExit(str(applied.listen_errors))
+    if fast_path:
+        found = survey()
+        if found is None or len(found.frontends) != more + 2:
+            raise SystemExit("the fast path does not serve")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
@@ -52,4 +69,11 @@ async def main(more: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("more", type=int)
+    parser.add_argument("--fast-path", action="store_true")
+    options = parser.parse_args()
+    if options.fast_path and not examine().bpffs:
+        # `ip netns exec` mounts a sysfs of its own, without what was mounted in the host's.
+        subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
+    asyncio.run(main(options.more, fast_path=options.fast_path))
