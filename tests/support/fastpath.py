@@ -90,7 +90,7 @@ def begin_turns_again(space: Namespace) -> None:
         found.update({key: layout.with_turn(value) for key, value in found.entries()})
 
 
-def program(space: Namespace, section: str = "ethernet") -> int:
+def program(space: Namespace) -> int:
     """The descriptor of the program that is pinned for a namespace; whoever asks closes it."""
     with space.entered():
-        return bpf.pinned(fastpath.home() / f"program-{section}")
+        return bpf.pinned(fastpath.home() / "program")

@@ -17,25 +17,24 @@ HANDLE = "0x1"
 TIMEOUT_SECONDS = 10.0
 # What comes in by the ports of these is seen again on their master.
 MASTERS = frozenset({"bridge", "bond", "team"})
-# How packets begin there (`link_type` of ip -j link): with an Ethernet header, or with IP.
-SECTIONS = {"ether": "ethernet", "none": "bare", "ppp": "bare", "sit": "bare", "ipip": "bare"}
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An interface, and which program is for it."""
+    """An interface, and its number."""
 
     name: str
-    section: str
+    index: int
 
 
 def devices() -> tuple[Device, ...]:
-    """All interfaces that packets come in by, but for the loopback and for ports of another one.
+    """All interfaces that packets with Ethernet headers come in by, but for ports of another one.
 
-    Errors: HostError.
+    Not those of bare packets (WireGuard and other tunnels): the kernel can't send these on from a
+    program (bpf_redirect_neigh). Errors: HostError.
     """
     return tuple(
-        Device(each["ifname"], SECTIONS[each["link_type"]])
+        Device(each["ifname"], each["ifindex"])
         for each in _links()
         if each.get("linkinfo", {}).get("info_slave_kind") not in MASTERS
     )
@@ -76,7 +75,7 @@ def detach(name: str) -> bool:
 
 def _links() -> list[dict[str, Any]]:
     found = json.loads(_run("ip", "-j", "-d", "link", "show") or "[]")
-    return [each for each in found if each.get("link_type") in SECTIONS]
+    return [each for each in found if each.get("link_type") == "ether"]
 
 
 def _ours(name: str) -> tuple[str, ...]:

@@ -134,6 +134,15 @@ struct {
 	__type(value, struct counts);
 } counters SEC(".maps");
 
+/* Interfaces, by their index, that have this program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} interfaces SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -148,8 +157,7 @@ struct {
 	__type(value, __u64);
 } events SEC(".maps");
 
-/* A packet, as far as it has been read. Offsets are from the start of its data; that of its IP
- * header, `l3`, is an argument everywhere: a constant that the verifier can follow. */
+/* A packet, as far as it has been read. Offsets are from the start of its Ethernet header. */
 struct packet {
 	struct tuple tuple;
 	__u32 l4; /* where TCP or ICMP begins */
@@ -211,30 +219,30 @@ static __always_inline void *reach(struct __sk_buff *skb, __u32 at, __u32 count)
 }
 
 /* Reads the IP header. False: nothing for us. */
-static __always_inline bool read_ip(struct __sk_buff *skb, __u32 l3, struct packet *p)
+static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *p)
 {
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = reach(skb, l3, sizeof *ip);
+		struct iphdr *ip = reach(skb, ETH_HLEN, sizeof *ip);
 		if (!ip || ip->ihl < 5 || (ip->frag_off & bpf_htons(FRAGMENT)))
 			return false;
 		p->protocol = ip->protocol;
 		p->tos = ip->tos;
 		p->ttl = ip->ttl;
-		p->l4 = l3 + ip->ihl * 4;
+		p->l4 = ETH_HLEN + ip->ihl * 4;
 		p->payload = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
 		map_ipv4(&p->tuple.source, ip->saddr);
 		map_ipv4(&p->tuple.destination, ip->daddr);
 		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_ICMP;
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = reach(skb, l3, sizeof *ip);
+		struct ipv6hdr *ip = reach(skb, ETH_HLEN, sizeof *ip);
 		if (!ip)
 			return false;
 		p->six = 1;
 		p->protocol = ip->nexthdr;
 		p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 		p->ttl = ip->hop_limit;
-		p->l4 = l3 + sizeof *ip;
+		p->l4 = ETH_HLEN + sizeof *ip;
 		p->payload = bpf_ntohs(ip->payload_len);
 		copy6(&p->tuple.source, &ip->saddr);
 		copy6(&p->tuple.destination, &ip->daddr);
@@ -324,11 +332,11 @@ static __always_inline __u32 difference(__u32 from, __u32 to, __u32 before)
 }
 
 /* Writes the addresses and the hop count of the IP header, and for IPv4 its checksum. */
-static __always_inline bool write_ip(struct __sk_buff *skb, __u32 l3,
+static __always_inline bool write_ip(struct __sk_buff *skb,
 				     const struct packet *p, const struct tuple *to)
 {
 	if (p->six) {
-		struct ipv6hdr *ip = bytes(skb, l3, sizeof *ip);
+		struct ipv6hdr *ip = bytes(skb, ETH_HLEN, sizeof *ip);
 		if (!ip)
 			return false;
 		__builtin_memcpy(&ip->saddr, &to->source, 16);
@@ -336,7 +344,7 @@ static __always_inline bool write_ip(struct __sk_buff *skb, __u32 l3,
 		ip->hop_limit--;
 		return true;
 	}
-	struct iphdr *ip = bytes(skb, l3, sizeof *ip);
+	struct iphdr *ip = bytes(skb, ETH_HLEN, sizeof *ip);
 	if (!ip)
 		return false;
 	__u32 sum = difference(ip->saddr, to->source.word[3],
@@ -351,7 +359,7 @@ static __always_inline bool write_ip(struct __sk_buff *skb, __u32 l3,
 }
 
 /* Writes addresses and ports. Order: the checksum's helper may move the data. */
-static __always_inline bool write_tcp(struct __sk_buff *skb, __u32 l3, const struct packet *p,
+static __always_inline bool write_tcp(struct __sk_buff *skb, const struct packet *p,
 				      const struct tuple *to, __u32 stamp, bool from_node)
 {
 	const struct tuple *was = &p->tuple;
@@ -382,7 +390,7 @@ static __always_inline bool write_tcp(struct __sk_buff *skb, __u32 l3, const str
 			return false;
 		*value = now_stamp;
 	}
-	if (!write_ip(skb, l3, p, to))
+	if (!write_ip(skb, p, to))
 		return false;
 	struct tcphdr *tcp = bytes(skb, p->l4, sizeof *tcp);
 	if (!tcp)
@@ -662,7 +670,7 @@ static __always_inline void count(const struct packet *p, const struct tuple *to
 	}
 }
 
-static __always_inline int tcp_packet(struct __sk_buff *skb, __u32 l3, struct packet *p)
+static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p)
 {
 	if (!read_tcp(skb, p))
 		return PASS;
@@ -708,6 +716,10 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, __u32 l3, struct pa
 	}
 	struct address via = flow->hop;
 	__u32 interface = flow->interface;
+	if (opened && !bpf_map_lookup_elem(&interfaces, &interface)) {
+		forget(&p->tuple, &to); /* the node's answers would not come by this program */
+		return PASS;
+	}
 	flow->seen = now;
 	__u32 stamp = flow->stamp;
 	if (stamp && !p->usual && !p->syn)
@@ -715,8 +727,8 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, __u32 l3, struct pa
 	if (stamp && !p->usual && p->stamp_at)
 		restamp(skb, p, from_node ? p->stamp_at + 4 : p->stamp_at, from_node ? -stamp : stamp);
 	follow(p, flow, &to);
-	count(p, &to, from_node, opened, skb->len - l3);
-	return write_tcp(skb, l3, p, &to, stamp, from_node) ? leave(interface, &via) : TC_ACT_SHOT;
+	count(p, &to, from_node, opened, skb->len - ETH_HLEN);
+	return write_tcp(skb, p, &to, stamp, from_node) ? leave(interface, &via) : TC_ACT_SHOT;
 }
 
 /* <linux/icmp.h> needs half of a C library. */
@@ -742,7 +754,7 @@ struct quoted6 {
 /* A router's or host's error about a packet that we have translated: it goes on to the end that sent
  * it, and speaks of what that end knows. It comes from whom that end has sent to, as with connection
  * tracking: a filter of reverse paths takes it for right where it would not take the router. */
-static __always_inline int icmp4_error(struct __sk_buff *skb, __u32 l3, struct packet *p)
+static __always_inline int icmp4_error(struct __sk_buff *skb, struct packet *p)
 {
 	struct icmp_error *icmp = reach(skb, p->l4, sizeof *icmp + sizeof(struct quoted4));
 	if (!icmp || (icmp->type != UNREACHABLE && icmp->type != TIME_EXCEEDED &&
@@ -782,10 +794,10 @@ static __always_inline int icmp4_error(struct __sk_buff *skb, __u32 l3, struct p
 	quoted->source_port = sent.source_port;
 	quoted->destination_port = sent.destination_port;
 	struct address via = next_hop(&hop);
-	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
+	return write_ip(skb, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
 }
 
-static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct packet *p)
+static __always_inline int icmp6_error(struct __sk_buff *skb, struct packet *p)
 {
 	struct icmp_error *icmp = reach(skb, p->l4, sizeof *icmp + sizeof(struct quoted6));
 	if (!icmp || icmp->type < UNREACHABLE6 || icmp->type > PARAMETER6)
@@ -822,33 +834,22 @@ static __always_inline int icmp6_error(struct __sk_buff *skb, __u32 l3, struct p
 	quoted->source_port = sent.source_port;
 	quoted->destination_port = sent.destination_port;
 	struct address via = next_hop(&hop);
-	return write_ip(skb, l3, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
+	return write_ip(skb, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
 }
 
-static __always_inline int packet(struct __sk_buff *skb, __u32 l3)
+SEC("classifier")
+int nplb_fast_path(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
 		return PASS; /* others' packets; a VLAN's are seen again on its own interface */
-	if (!read_ip(skb, l3, &p))
+	if (!read_ip(skb, &p))
 		return PASS;
 	if (p.protocol == IPPROTO_TCP)
-		return tcp_packet(skb, l3, &p);
-	return p.six ? icmp6_error(skb, l3, &p) : icmp4_error(skb, l3, &p);
+		return tcp_packet(skb, &p);
+	return p.six ? icmp6_error(skb, &p) : icmp4_error(skb, &p);
 }
 
-/* For interfaces with Ethernet headers, and for those that carry bare IP packets (tunnels). */
-SEC("ethernet")
-int nplb_ethernet(struct __sk_buff *skb)
-{
-	return packet(skb, ETH_HLEN);
-}
-
-SEC("bare")
-int nplb_bare(struct __sk_buff *skb)
-{
-	return packet(skb, 0);
-}
 
 /* bpf_fib_lookup is for programs under a licence that the kernel takes for the GPL's equal. */
 char terms[] SEC("license") = "GPL";

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nplb.dataplane.kernel.draws import JHASH_SEED
 from nplb.dataplane.kernel.fastpath import bpf, census, devices, layout
-from nplb.dataplane.kernel.fastpath.program import programs
+from nplb.dataplane.kernel.fastpath.program import program
 from nplb.dataplane.kernel.fastpath.tables import Tables, Tabulator
 from nplb.dataplane.kernel.host import PINS, examine, missing_for_fast_path
 from nplb.dataplane.kernel.render import Rendered
@@ -94,8 +94,8 @@ class FastPath:
         self._pins = pins
         self._lock = threading.Lock()
         self._maps: dict[str, bpf.BpfMap] = {}
-        self._programs: dict[str, Path] = {}
-        self._devices: tuple[devices.Device, ...] = ()
+        self._program = Path()
+        self._devices: dict[devices.Device, str] = {}  # and what is wrong with it, if anything
         self._repaired = 0.0
         self._entries = 0
         self._tabulator = Tabulator()
@@ -124,8 +124,8 @@ class FastPath:
             # Most frontends share their nodes, as the very same object.
             nodes = {id(one.nodes): one.nodes for each in chosen for one in each.layouts}
             self._find_sources(frozenset().union(*nodes.values()))
-            self._write(self._tabulator.tables(chosen, self._sources))
             self._attach()
+            self._write(self._tabulator.tables(chosen, self._sources))
 
     def read(self) -> Reading:
         """Counters and open connections. Connections that have had their time are forgotten, and
@@ -184,6 +184,7 @@ class FastPath:
         if time.monotonic() - self._repaired < REPAIR_SECONDS:
             return
         self._repaired = time.monotonic()
+        self._look_after_devices()
         self._attach()
         fronts = self._maps["frontends"]
         found = {key: layout.with_turn(value) for key, value in fronts.entries()}
@@ -202,16 +203,13 @@ class FastPath:
         try:
             for name, spec in layout.MAPS.items():
                 maps[name] = _open(spec, folder / f"{name}-{layout.SHAPE}")
-            self._programs = {
-                section: _load(section, maps, folder / f"program-{section}")
-                for section in programs()
-            }
+            self._program = _load(maps, folder / "program")
         except BaseException:
             for each in maps.values():
                 each.close()
             raise
         self._maps = maps
-        self._devices = ()
+        self._devices = {}
         self._frontends = {k: layout.with_turn(v) for k, v in maps["frontends"].entries()}
         self._layouts = {}
         for key, _ in maps["seats"].entries():
@@ -226,15 +224,31 @@ class FastPath:
         self._maps["settings"].put(layout.NUMBER.pack(0), value)
 
     def _attach(self) -> None:
-        """At every interface, those that have come since included."""
-        found = devices.devices()
-        for device in found:
-            if device in self._devices and devices.attached(device):
-                continue
-            if device in self._devices:
+        """At every interface, those that have come since included. What comes by one that can't
+        have the program goes by the table, and so does who would be sent there."""
+        before, self._devices = self._devices, {}
+        for device in devices.devices():
+            wrong = before.get(device, "new")
+            if wrong:
+                try:
+                    devices.attach(device, self._program)
+                    wrong = ""
+                except HostError as error:
+                    if str(error) != wrong:
+                        log.warning("the fast path can't be at %s: %s", device.name, error)
+                    wrong = str(error)
+            self._devices[device] = wrong
+        served = {layout.NUMBER.pack(d.index) for d, wrong in self._devices.items() if not wrong}
+        interfaces = self._maps["interfaces"]
+        interfaces.remove({key for key, _ in interfaces.entries()} - served)
+        interfaces.update(dict.fromkeys(served, layout.NUMBER.pack(1)))
+
+    def _look_after_devices(self) -> None:
+        """Find out where somebody else has taken the program away."""
+        for device, wrong in self._devices.items():
+            if not wrong and not devices.attached(device):
                 log.warning("the fast path was taken off %s: put back", device.name)
-            devices.attach(device, self._programs[device.section])
-        self._devices = found
+                self._devices[device] = "taken away"
 
     # -- writing ------------------------------------------------------------
 
@@ -324,10 +338,10 @@ def _open(spec: bpf.MapSpec, path: Path) -> bpf.BpfMap:
         return made
 
 
-def _load(section: str, maps: Mapping[str, bpf.BpfMap], path: Path) -> Path:
+def _load(maps: Mapping[str, bpf.BpfMap], path: Path) -> Path:
     """Pin the program of this version, in the place of an earlier one."""
-    code = programs()[section].linked({name: each.descriptor for name, each in maps.items()})
-    descriptor = bpf.load(f"nplb_{section}", code, LICENCE)
+    code = program().linked({name: each.descriptor for name, each in maps.items()})
+    descriptor = bpf.load("nplb_fast_path", code, LICENCE)
     try:
         path.unlink(missing_ok=True)
         bpf.pin(descriptor, path)

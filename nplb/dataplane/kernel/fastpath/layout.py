@@ -72,6 +72,14 @@ MAPS = {
             flags=NO_PREALLOC,
         ),
         MapSpec(
+            name="interfaces",
+            kind=HASH,
+            key_bytes=NUMBER.size,
+            value_bytes=NUMBER.size,
+            entries=1 << 16,
+            flags=NO_PREALLOC,
+        ),
+        MapSpec(
             name="settings",
             kind=ARRAY,
             key_bytes=NUMBER.size,

@@ -1,7 +1,7 @@
 """The compiled program as it lies beside this file, made ready for the kernel.
 
-`fastpath.bpf.o` is an ELF object: a section of instructions for each kind of interface, and a
-list of places where the descriptor of a map belongs (Documentation/bpf/llvm_reloc.rst).
+`fastpath.bpf.o` is an ELF object: a section of instructions, and a list of places where the
+descriptor of a map belongs (Documentation/bpf/llvm_reloc.rst).
 """
 
 import struct
@@ -14,7 +14,8 @@ from nplb.model.errors import HostError
 
 OBJECT = "fastpath.bpf.o"
 SOURCE = "fastpath.bpf.c"
-_SYMBOL_TABLE, _RELOCATIONS = 2, 9
+_SECTION = "classifier"
+_SYMBOL_TABLE = 2
 _LOAD_64 = 0x18
 _PSEUDO_MAP = 1  # BPF_PSEUDO_MAP_FD
 
@@ -45,8 +46,8 @@ class _Section:
 
 
 @cache
-def programs() -> Mapping[str, Program]:
-    """The programs by section: `ethernet` and `bare`."""
+def program() -> Program:
+    """The program as it lies here."""
     return read_object((files(__package__) / OBJECT).read_bytes())
 
 
@@ -58,28 +59,21 @@ def stamp(data: bytes) -> str:
     return ""
 
 
-def read_object(data: bytes) -> dict[str, Program]:
-    """All sections of instructions that have relocations. Errors: HostError for what is no such
-    object."""
+def read_object(data: bytes) -> Program:
+    """The section of instructions. Errors: HostError for what is no such object."""
     if data[:6] != b"\x7fELF\x02\x01":
         raise HostError(f"{OBJECT} is no 64-bit little-endian ELF object: install nplb again")
     sections = _sections(data)
     symbols = next(s for s in sections if s.kind == _SYMBOL_TABLE)
     names = sections[symbols.link].data
-    found: dict[str, Program] = {}
-    for section in sections:
-        if section.kind != _RELOCATIONS:
-            continue
-        target = sections[section.info]
-        if target.name.startswith("."):
-            continue
-        places = []
-        for at, info in struct.iter_unpack("<QQ", section.data):
-            assert target.data[at] == _LOAD_64, "only maps are referred to"
-            start = struct.unpack_from("<I", symbols.data, (info >> 32) * 24)[0]
-            places.append((at, names[start : names.index(b"\0", start)].decode()))
-        found[target.name] = Program(target.data, tuple(places))
-    return found
+    list_of_places = next(s for s in sections if s.name == f".rel{_SECTION}")
+    code = sections[list_of_places.info].data
+    places = []
+    for at, info in struct.iter_unpack("<QQ", list_of_places.data):
+        assert code[at] == _LOAD_64, "only maps are referred to"
+        start = struct.unpack_from("<I", symbols.data, (info >> 32) * 24)[0]
+        places.append((at, names[start : names.index(b"\0", start)].decode()))
+    return Program(code, tuple(places))
 
 
 def _sections(data: bytes) -> list[_Section]:
