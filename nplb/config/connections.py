@@ -176,7 +176,7 @@ class KernelSection(Section):
         "Let an eBPF program at each interface move TCP connections, which costs less than "
         "nftables: filters of this host don't see their packets. Frontends with masquerade: "
         "false, affinity, lists of clients or limits go through nftables all the same. It needs "
-        "CAP_BPF, CAP_PERFMON, tc and /sys/fs/bpf.",
+        "Linux 5.12, CAP_BPF, CAP_PERFMON, tc and /sys/fs/bpf.",
     )
 
 
