@@ -6,7 +6,6 @@ the next one goes on with what it finds. Every method blocks, and must run in a 
 network namespace that is to be served.
 """
 
-import contextlib
 import logging
 import os
 import socket
@@ -99,6 +98,7 @@ class FastPath:
         self._repaired = 0.0
         self._entries = 0
         self._tabulator = Tabulator()
+        self._chosen: list[Rendered] = []
         self._sources: Mapping[str, str] = {}
         self._frontends: dict[bytes, bytes] = {}
         self._layouts: dict[int, Collection[bytes]] = {}
@@ -114,17 +114,15 @@ class FastPath:
         Errors: HostError for what is missing or refused; the table serves whoever is not served
         here.
         """
-        chosen = list(rendered)
+        self._chosen = chosen = list(rendered)
         with self._lock:
             if not self.on:
                 if not chosen and not left_behind(self._pins):
                     return
                 self._load()
             self._set_ports()
-            # Most frontends share their nodes, as the very same object.
-            nodes = {id(one.nodes): one.nodes for each in chosen for one in each.layouts}
-            self._find_sources(frozenset().union(*nodes.values()))
             self._attach()
+            self._find_sources()
             self._write(self._tabulator.tables(chosen, self._sources))
 
     def read(self) -> Reading:
@@ -180,12 +178,16 @@ class FastPath:
         return found
 
     def _repair(self) -> None:
-        """Put back what somebody else has taken away or changed."""
+        """Put back what somebody else has taken away or changed, and follow the edge's routes."""
         if time.monotonic() - self._repaired < REPAIR_SECONDS:
             return
         self._repaired = time.monotonic()
         self._look_after_devices()
         self._attach()
+        before = self._sources
+        self._find_sources()
+        if self._sources is not before:
+            self._write(self._tabulator.tables(self._chosen, self._sources))
         fronts = self._maps["frontends"]
         found = {key: layout.with_turn(value) for key, value in fronts.entries()}
         if found != self._frontends:
@@ -202,8 +204,9 @@ class FastPath:
         maps: dict[str, bpf.BpfMap] = {}
         try:
             for name, spec in layout.MAPS.items():
-                maps[name] = _open(spec, folder / f"{name}-{layout.SHAPE}")
+                maps[name] = _open(spec, folder / _pin_name(name))
             self._program = _load(maps, folder / "program")
+            _forget_others(folder, {self._program.name, *(_pin_name(name) for name in maps)})
         except BaseException:
             for each in maps.values():
                 each.close()
@@ -252,20 +255,12 @@ class FastPath:
 
     # -- writing ------------------------------------------------------------
 
-    def _find_sources(self, ips: Iterable[str]) -> None:
+    def _find_sources(self) -> None:
         """The edge's own address toward each node, as its routes are now."""
-        found: dict[str, str] = {}
-        with contextlib.ExitStack() as stack:
-            sockets: dict[int, socket.socket] = {}
-            for ip in sorted(ips):
-                family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-                if family not in sockets:
-                    made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-                    sockets[family] = stack.enter_context(made)
-                # A datagram socket that is connected sends nothing; the kernel looks up the route.
-                with contextlib.suppress(OSError):
-                    sockets[family].connect((ip, 9))
-                    found[ip] = canonical(sockets[family].getsockname()[0])
+        # Most frontends share their nodes, as the very same object.
+        nodes = {id(one.nodes): one.nodes for each in self._chosen for one in each.layouts}
+        ips = frozenset().union(*nodes.values())
+        found = {ip: source for ip in sorted(ips) if (source := _source_toward(ip))}
         if found != self._sources:
             self._sources = found
 
@@ -286,6 +281,19 @@ class FastPath:
         self._frontends = dict(want.frontends)
         for name in self._layouts.keys() - want.layouts.keys():
             seats.remove(self._layouts.pop(name))
+
+
+def _source_toward(ip: str) -> str:
+    """The edge's own address toward another one; empty if there is no route."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    # A datagram socket that is connected sends nothing; the kernel looks up the route. One that has
+    # been connected before would keep its address.
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.connect((ip, 9))
+        except OSError:
+            return ""
+        return canonical(sock.getsockname()[0])
 
 
 def home(pins: Path = PINS) -> Path:
@@ -323,6 +331,17 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise HostError(f"the fast path can't keep its maps in {folder}: {error}") from error
+
+
+def _pin_name(name: str) -> str:
+    return f"{name}-{layout.SHAPE}"
+
+
+def _forget_others(folder: Path, ours: Collection[str]) -> None:
+    """Let go of the maps of another version, whose program has been replaced."""
+    for each in folder.iterdir():
+        if each.name not in ours:
+            each.unlink()
 
 
 def _open(spec: bpf.MapSpec, path: Path) -> bpf.BpfMap:

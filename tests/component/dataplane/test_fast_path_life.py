@@ -1,0 +1,297 @@
+"""How the kernel plane's fast path comes, is kept, changes hands and goes, between namespaces."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nplb.dataplane.kernel import conntrack
+from nplb.dataplane.kernel.fastpath import bpf, devices, fastpath, layout
+from nplb.dataplane.kernel.nft import Nft
+from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
+from nplb.dataplane.relay.plane import RelayPlane
+from nplb.dataplane.split import SplitPlane
+from nplb.model.kernel import KernelOptions, PlaneKind
+from nplb.model.keys import Address
+from nplb.model.reasons import BackendReason, BackendState
+from tests.support.eventually import eventually
+from tests.support.fastpath import FAST, entries, flows, frontends, opened, pins_removed
+from tests.support.kernelplans import a_frontend, a_plan, with_state
+from tests.support.netns import (
+    Greeter,
+    Namespace,
+    Site,
+    dial,
+    greet,
+    greeting,
+    join,
+    namespaces,
+    requires_namespaces,
+    site,
+)
+
+pytestmark = requires_namespaces
+
+EDGE = Address("10.71.0.1", 443)
+INTERFACES = ("to-client", "to-node1", "to-node2")
+# `return TC_ACT_UNSPEC`: BPF_MOV64_IMM(r0, -1), BPF_EXIT.
+LETS_PASS = struct.pack("<BBhi", 0xB7, 0, 0, -1) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Site]:
+    with (
+        site() as here,
+        pins_removed(here.edge),
+        Greeter(here.nodes[0], 30080, "one"),
+        Greeter(here.nodes[1], 30080, "two"),
+    ):
+        yield here
+
+
+@pytest.fixture
+async def plane(world: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[KernelPlane]:
+    """A plane that looks for damage whenever it reads its counters."""
+    monkeypatch.setattr(fastpath, "REPAIR_SECONDS", 0.0)
+    with world.edge.entered():
+        conntrack.end(lambda _: True, lambda *_: True)
+        plane = KernelPlane()
+        yield plane
+        await plane.stop()
+        await plane.flush()
+
+
+async def served(space: Namespace, times: int) -> Counter[str]:
+    """How often each node greeted."""
+
+    def run() -> Counter[str]:
+        return Counter(greet(space, EDGE)[0] for _ in range(times))
+
+    return await asyncio.to_thread(run)
+
+
+async def connected(world: Site) -> tuple[socket.socket, str]:
+    """A connection, and the name of its node."""
+    sock = await asyncio.to_thread(dial, world.client, EDGE)
+    return sock, (await asyncio.to_thread(greeting, sock))[0]
+
+
+def echoes(sock: socket.socket) -> bool:
+    """Whether a connection still reaches its node; false once it has been reset."""
+    try:
+        sock.sendall(b"still here")
+        return sock.recv(64) == b"still here"
+    except (ConnectionResetError, BrokenPipeError):
+        return False
+
+
+def filters(space: Namespace, device: str) -> str:
+    return space.run("tc", "filter", "show", "dev", device, "ingress", check=False)
+
+
+def attached(space: Namespace, device: str) -> bool:
+    return "nplb_fast_path" in filters(space, device)
+
+
+def gone(space: Namespace, *kept: str) -> bool:
+    """Whether nothing is left of it: no pin, filter or qdisc, but for the qdiscs of interfaces
+    that others use."""
+    with space.entered():
+        pinned = fastpath.left_behind()
+    qdiscs = {d for d in INTERFACES if "clsact" in space.run("tc", "qdisc", "show", "dev", d)}
+    return not pinned and qdiscs == set(kept) and not any(attached(space, d) for d in INTERFACES)
+
+
+async def test_another_process_goes_on_with_what_it_finds(world: Site, plane: KernelPlane) -> None:
+    frontend = a_frontend(kernel=FAST)
+    await plane.apply(a_plan(frontend))
+    sock, name = await connected(world)
+    with sock:
+        await plane.stop()  # it could as well have been killed
+        assert await served(world.client, 2) == {"one": 1, "two": 1}
+        before = entries(world.edge, "frontends")
+        with world.edge.entered():
+            stale = fastpath.home() / "flows-0"  # another version's
+            bpf.pin(bpf.BpfMap.create(layout.MAPS["flows"]).descriptor, stale)
+        second = KernelPlane()
+        unprobed = with_state(frontend, 1, BackendState.DOWN, BackendReason.PROBING)
+        unprobed = with_state(unprobed, 2, BackendState.DOWN, BackendReason.PROBING)
+        await second.apply(a_plan(unprobed))
+        assert entries(world.edge, "frontends") == before  # whose turn it is too
+        assert not stale.exists()
+        assert await served(world.client, 2) == {"one": 1, "two": 1}
+        assert (await second.read_counters()).frontends[frontend.key].active == 1
+        assert echoes(sock)
+        place = ("one", "two").index(name) + 1
+        await second.apply(a_plan(with_state(frontend, place, BackendState.DOWN)))
+        assert name not in await served(world.client, 2)
+        assert not echoes(sock)
+        await second.stop()
+
+
+async def test_switched_off_it_stays_until_its_last_connection_ends(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend = a_frontend(kernel=FAST)
+    await plane.apply(a_plan(frontend))
+    sock, _ = await connected(world)
+    with sock:
+        await plane.apply(a_plan(replace(frontend, kernel=KernelOptions())))
+        assert not frontends(world.edge)
+        assert await served(world.client, 2) == {"one": 1, "two": 1}
+        await plane.read_counters()
+        assert flows(world.edge) == 1
+        assert echoes(sock)
+        assert (await plane.read_counters()).frontends[frontend.key].active == 1
+    await eventually(lambda: flows(world.edge) == 0, "both sides have closed")
+    await plane.read_counters()
+    assert gone(world.edge)
+    assert await served(world.client, 2) == {"one": 1, "two": 1}
+    assert (await plane.read_counters()).frontends[frontend.key].accepted == 5
+    # And on again.
+    await plane.apply(a_plan(frontend))
+    assert await served(world.client, 2) == {"one": 1, "two": 1}
+    assert (await plane.read_counters()).frontends[frontend.key].accepted == 7
+    assert all(attached(world.edge, device) for device in INTERFACES)
+
+
+async def test_a_frontend_that_leaves_is_refused_and_one_that_returns_is_served(
+    world: Site, plane: KernelPlane
+) -> None:
+    frontend, other = a_frontend(kernel=FAST), a_frontend("other", kernel=FAST, edge_port=444)
+    await plane.apply(a_plan(frontend, other))
+    sock, _ = await connected(world)
+    with sock:
+        await plane.apply(a_plan(other))
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.to_thread(dial, world.client, EDGE)
+        assert echoes(sock)
+        await plane.apply(a_plan(frontend, other))
+        assert (await served(world.client, 2)).total() == 2
+        assert echoes(sock)
+        # All its connections end with it where it is taken off for good.
+        assert await plane.flush()
+        assert not echoes(sock)
+    assert gone(world.edge)
+
+
+async def test_damage_is_repaired(
+    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = a_plan(a_frontend(kernel=FAST))
+    await plane.apply(plan)
+    want = frontends(world.edge)
+    world.edge.run("tc", "qdisc", "del", "dev", "to-client", "clsact")
+    world.edge.run("tc", "filter", "del", "dev", "to-node1", "ingress")
+    with opened(world.edge, "frontends") as found:
+        found.delete(layout.endpoint("10.71.0.1", 443))
+        foreign = layout.frontend(layout=1, seats=1, node_port=1, draw=layout.IN_TURN)
+        found.put(layout.endpoint("10.71.0.1", 444), foreign)
+    await plane.read_counters()
+    assert frontends(world.edge) == want
+    assert all(attached(world.edge, device) for device in INTERFACES)
+    assert "taken off to-client" in caplog.text
+    assert "changed the fast path's frontends" in caplog.text
+    assert await served(world.client, 2) == {"one": 1, "two": 1}
+    # What the edge is called toward a node may change.
+    world.edge.sysctl("net.ipv4.conf.to-node1.promote_secondaries", "1")
+    world.edge.run("ip", "addr", "add", "10.72.1.7/24", "dev", "to-node1")
+    world.edge.run("ip", "addr", "del", "10.72.1.1/24", "dev", "to-node1")
+    try:
+        await plane.read_counters()
+        seen = {await asyncio.to_thread(greet, world.client, EDGE) for _ in range(2)}
+        assert seen == {("one", "10.72.1.7"), ("two", "10.72.2.1")}
+    finally:
+        world.edge.run("ip", "addr", "add", "10.72.1.1/24", "dev", "to-node1")
+        world.edge.run("ip", "addr", "del", "10.72.1.7/24", "dev", "to-node1")
+
+
+async def test_an_interface_that_comes_later_is_given_the_program(
+    world: Site, plane: KernelPlane
+) -> None:
+    await plane.apply(a_plan(a_frontend(kernel=FAST)))
+    for _ in range(2):  # the second one has the first one's name
+        with namespaces("late") as made:
+            join(
+                world.edge, made["late"], "late", ("10.76.0.1", "10.76.0.2"), ("fd76::1", "fd76::2")
+            )
+            made["late"].run("ip", "route", "add", "default", "via", "10.76.0.1")
+            assert (await served(made["late"], 1)).total() == 1  # by the table
+            await plane.read_counters()
+            assert attached(world.edge, "to-late")
+            with await asyncio.to_thread(dial, made["late"], EDGE) as sock:
+                greeting(sock)
+                assert flows(world.edge) == 1
+
+
+async def test_others_filters_stay(
+    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside it, and in its place: then that interface's packets go by the table."""
+    theirs = Path("/sys/fs/bpf") / f"nplb-test-{os.getpid()}"
+    descriptor = bpf.load("theirs", LETS_PASS, "GPL")
+    bpf.pin(descriptor, theirs)
+    os.close(descriptor)
+    try:
+        with world.edge.entered():
+            for device, preference in (("to-client", "10"), ("to-node1", devices.PREFERENCE)):
+                devices._run("tc", "qdisc", "add", "dev", device, "clsact")
+                devices._run("tc", "filter", "add", "dev", device, "ingress", "preference",
+                             preference, "handle", "7", "protocol", "all", "bpf", "direct-action",
+                             "object-pinned", str(theirs))  # fmt: skip
+        await plane.apply(a_plan(a_frontend(kernel=FAST)))
+        assert await served(world.client, 2) == {"one": 1, "two": 1}
+        assert attached(world.edge, "to-client")
+        for device in ("to-client", "to-node1"):
+            assert "theirs" in filters(world.edge, device)
+        await plane.flush()
+        assert gone(world.edge, "to-client", "to-node1")
+        for device in ("to-client", "to-node1"):
+            assert "theirs" in filters(world.edge, device)
+    finally:
+        theirs.unlink()
+        for device in ("to-client", "to-node1"):
+            world.edge.run("tc", "qdisc", "del", "dev", device, "clsact", check=False)
+
+
+async def test_a_frontend_moves_between_relay_table_and_fast_path(world: Site) -> None:
+    """Nobody is refused, and connections end where they began."""
+    with world.edge.entered():
+        relay = RelayPlane(workers=1)
+        relay.start_workers()
+        await relay.start()
+        plane = SplitPlane(relay, KernelPlane, left_behind)
+        try:
+            with contextlib.ExitStack() as stack:
+                socks = []
+                for kind, kernel, fast in (
+                    (PlaneKind.RELAY, KernelOptions(), 0),
+                    (PlaneKind.KERNEL, KernelOptions(), 0),
+                    (PlaneKind.KERNEL, FAST, 1),
+                    (PlaneKind.RELAY, KernelOptions(), 1),
+                    (PlaneKind.KERNEL, FAST, 2),
+                    (PlaneKind.KERNEL, KernelOptions(), 2),
+                ):
+                    frontend = replace(a_frontend(kernel=kernel), plane=kind)
+                    applied = await plane.apply(a_plan(frontend))
+                    assert not applied.listen_errors
+                    if applied.retry_seconds is not None:
+                        await asyncio.sleep(applied.retry_seconds)
+                        await plane.apply(a_plan(frontend))
+                    sock, _ = await connected(world)
+                    socks.append(stack.enter_context(sock))
+                    assert flows(world.edge) == fast
+                    for each in socks:
+                        assert await asyncio.to_thread(echoes, each)
+        finally:
+            await plane.stop()
+            await relay.stop()
+            await delete_table(Nft())
+    assert gone(world.edge)
