@@ -146,7 +146,9 @@ class SplitPlane:
         if self._kernel is None and not frontends:
             if self._left_behind is not None and await self._left_behind():
                 log.info("an earlier process left rules of the kernel plane: they are emptied")
-                await self._make_kernel().apply(replace(plan, frontends=()))
+                kernel = self._make_kernel()
+                await kernel.apply(replace(plan, frontends=()))
+                await kernel.stop()
             self._left_behind = None
             return Applied(generation=plan.generation)
         try:

@@ -128,6 +128,7 @@ class KernelPlane:
         errors, frontends = await self._admitted(plan.frontends)
         found, known = await self._known(frontends)
         if not frontends and found is None and not self._frontends:
+            await self._speed_up()  # somebody may have deleted the table alone
             return Applied(generation=plan.generation, listen_errors=errors)
         await self._say_way_back(frontends)
         held = [self._hold_over(frontend) for frontend in frontends]
@@ -428,8 +429,10 @@ class KernelPlane:
 
 
 async def left_behind() -> bool:
-    """Whether a table of ours is there, which an earlier process may have left. False too where
-    that can't be asked for want of a right or of nft."""
+    """Whether a table of ours or a fast path is there, which an earlier process may have left.
+    False too where that can't be asked for want of a right or of nft."""
+    if await asyncio.to_thread(fastpath.left_behind):
+        return True
     try:
         things = await Nft().listing("tables")
     except HostError:

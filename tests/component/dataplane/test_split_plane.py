@@ -20,7 +20,7 @@ from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.relay.runtime import RuntimeDirectory
 from nplb.dataplane.split import SplitPlane
-from nplb.model.kernel import PlaneKind
+from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address
 from nplb.model.plan import Frontend
 from tests.support.eventually import eventually
@@ -166,11 +166,17 @@ async def test_the_next_process_moves_what_workers_serve_on_to_the_kernel_withou
     assert failures == []
 
 
+@pytest.mark.parametrize("fast", [False, True], ids=["table", "fast-path-alone"])
 async def test_rules_that_were_left_behind_do_not_go_before_the_relay(
-    world: Site, plane: SplitPlane
+    world: Site, plane: SplitPlane, fast: bool
 ) -> None:
-    """nplb ran with the kernel plane, stopped, and starts again with the relay."""
-    await KernelPlane().apply(a_plan(a_frontend(ips=("10.72.1.2",))))
+    """nplb ran with the kernel plane, stopped, and starts again with the relay. Meanwhile somebody
+    may have deleted the table, and left the fast path."""
+    before = KernelPlane()
+    await before.apply(a_plan(a_frontend(ips=("10.72.1.2",), kernel=KernelOptions(fast_path=fast))))
+    await before.stop()
+    if fast:
+        world.edge.run("nft", "flush", "ruleset")
     assert (await asyncio.to_thread(greet, world.client, EDGE))[0] == "one"
     await plane.apply(a_plan(on(PlaneKind.RELAY, a_frontend(ips=("10.72.2.2",)))))
     assert (await asyncio.to_thread(greet, world.client, EDGE))[0] == "two"
