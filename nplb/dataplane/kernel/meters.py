@@ -37,6 +37,10 @@ class Meter:
             self.base += self.last
         self.last = value
 
+    def settle(self) -> None:
+        """The counter is gone: another one begins at zero."""
+        self.base, self.last = self.total, 0
+
     @property
     def total(self) -> int:
         """All that was ever counted."""
@@ -103,6 +107,15 @@ class Meters:
                 pair[1].take(size)
         for name, packets in read.refused.items():
             self._refused.setdefault(name, Meter()).take(packets)
+
+    def settle_fast_path(self) -> None:
+        """The fast path is gone, and its counters with it."""
+        for (name, _), pair in self._meters.items():
+            if name.startswith(FAST):
+                for meter in pair:
+                    meter.settle()
+        for meter in self._events.values():
+            meter.settle()
 
     def fast_path(
         self, connections: int, events: Mapping[FastPathEvent, int]

@@ -399,6 +399,8 @@ class KernelPlane:
             self._meters.traffic(frontends, counted),
             fast_path=self._meters.fast_path(fast.connections, fast.events),
         )
+        if fast.final:
+            self._meters.settle_fast_path()
         return self._traffic
 
     async def _read_meters(self) -> None:

@@ -50,12 +50,14 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the maps said at one moment: `live` connections and `counts` by a node's address and
-    port; `connections` are all that take up room."""
+    port; `connections` are all that take up room. `final` says that the maps are gone with it: what
+    comes after counts from zero."""
 
     connections: int = 0
     live: Mapping[tuple[str, int], int] = field(default_factory=dict)
     counts: Mapping[tuple[str, int], layout.Counts] = field(default_factory=dict)
     events: Mapping[FastPathEvent, int] = field(default_factory=dict)
+    final: bool = False
 
 
 def split_ports(local: tuple[int, int]) -> Ports:
@@ -145,8 +147,9 @@ class FastPath:
                 counts=counts,
                 connections=self._entries // 2,
                 events=layout.events(self._maps["events"].get),
+                final=not self._frontends and not found.live,
             )
-            if not self._frontends and not found.live:
+            if reading.final:
                 self._close()
                 remove(self._pins)
             return reading
@@ -193,7 +196,9 @@ class FastPath:
         if found != self._frontends:
             log.warning("somebody else has changed the fast path's frontends: repaired")
             fronts.remove(found.keys() - self._frontends.keys())
-            fronts.update(self._frontends)
+            fronts.update(
+                {k: layout.with_turn(v, os.urandom(len(v))) for k, v in self._frontends.items()}
+            )
 
     # -- loading ------------------------------------------------------------
 
@@ -274,9 +279,14 @@ class FastPath:
                 self._layouts[name] = entries.keys()
         changed = {k: v for k, v in want.frontends.items() if self._frontends.get(k) != v}
         gone = self._frontends.keys() - want.frontends.keys()
-        # A turn goes on: to begin anew would be to give the same source ports again.
-        turns = ((key, value, fronts.get(key)) for key, value in changed.items())
-        fronts.update({k: layout.with_turn(v, was) if was else v for k, v, was in turns})
+        # A turn goes on, and begins anywhere: source ports follow from it, and nodes may remember
+        # connections from those that were given last.
+        fronts.update(
+            {
+                key: layout.with_turn(value, fronts.get(key) or os.urandom(len(value)))
+                for key, value in changed.items()
+            }
+        )
         fronts.remove(gone)
         self._frontends = dict(want.frontends)
         for name in self._layouts.keys() - want.layouts.keys():
