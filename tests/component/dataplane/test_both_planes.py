@@ -1,4 +1,5 @@
-"""What both planes can do, tested on both by the same words: a client, an edge, two nodes.
+"""What both planes can do, tested on both by the same words: a client, an edge, two nodes. What the
+kernel plane's fast path takes is tested on it too.
 
 What one of them alone can do, or does in its own way, is in `test_kernel_plane` and in the
 relay's tests.
@@ -19,12 +20,13 @@ from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.split import SplitPlane
 from nplb.model.applied import Applied, FrontendCounters
-from nplb.model.kernel import PlaneKind
+from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState, Balance, EndReason
 from nplb.model.relay import Leave, NoBackend, RelayOptions
 from tests.support.eventually import eventually
+from tests.support.fastpath import FAST, pins_removed
 from tests.support.kernelplans import a_frontend, a_plan, with_state, without
 from tests.support.netns import (
     Greeter,
@@ -42,12 +44,15 @@ pytestmark = requires_namespaces
 EDGE = Address("10.71.0.1", 443)
 EDGE6 = Address("fd71::1", 443)
 OTHER_CLIENT = "10.71.0.3"
+FAST_PATH = "fast path"
+THREE_WAYS = pytest.mark.parametrize("edge", [*PlaneKind, FAST_PATH], ids=str, indirect=True)
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Site]:
     with (
         site() as here,
+        pins_removed(here.edge),
         Greeter(here.nodes[0], 30080, "one"),
         Greeter(here.nodes[1], 30080, "two"),
     ):
@@ -57,15 +62,16 @@ def world() -> Iterator[Site]:
 
 @dataclass
 class Edge:
-    """An edge whose frontends are all on one plane."""
+    """An edge whose frontends all go one way."""
 
     plane: SplitPlane
     kind: PlaneKind
+    kernel: KernelOptions = field(default_factory=KernelOptions)
     frontends: tuple[Frontend, ...] = field(default=())
 
     async def serve(self, *frontends: Frontend) -> Applied:
         """Make these all that is served."""
-        self.frontends = tuple(replace(f, plane=self.kind) for f in frontends)
+        self.frontends = tuple(replace(f, plane=self.kind, kernel=self.kernel) for f in frontends)
         applied = await self.plane.apply(a_plan(*self.frontends))
         assert not applied.listen_errors
         return applied
@@ -89,7 +95,10 @@ async def edge(world: Site, request: pytest.FixtureRequest) -> AsyncIterator[Edg
         relay.start_workers()
         await relay.start()
         plane = SplitPlane(relay, KernelPlane, left_behind)
-        yield Edge(plane, request.param)
+        if request.param == FAST_PATH:
+            yield Edge(plane, PlaneKind.KERNEL, FAST)
+        else:
+            yield Edge(plane, request.param)
         await plane.stop()
         await relay.stop()
         await delete_table(Nft())
@@ -144,6 +153,7 @@ def place_of(name: str) -> int:
 # -- which node ---------------------------------------------------------------------------
 
 
+@THREE_WAYS
 async def test_in_turn_is_exact_and_weights_are_shares(world: Site, edge: Edge) -> None:
     await edge.serve(a_frontend())
     assert await served(world.client, 10) == {"one": 5, "two": 5}
@@ -160,6 +170,7 @@ async def test_every_method_gives_a_node(world: Site, edge: Edge, balance: Balan
         assert len(seen) == 1  # one client, one node
 
 
+@THREE_WAYS
 async def test_nearer_nodes_alone_serve_while_enough_of_them_work(world: Site, edge: Edge) -> None:
     frontend = a_frontend()
     near, far = frontend.backends
@@ -183,6 +194,7 @@ async def test_affinity_outlives_changes_and_ends_with_its_node(world: Site, edg
     assert await served(world.client, 3) == {other: 3}
 
 
+@THREE_WAYS
 async def test_both_families_and_wildcards(world: Site, edge: Edge) -> None:
     ips = ("10.72.1.2", "10.72.2.2", "fd72:1::2", "fd72:2::2")
     await edge.serve(a_frontend(ips=ips, listen=("0.0.0.0", "::")))
@@ -192,11 +204,13 @@ async def test_both_families_and_wildcards(world: Site, edge: Edge) -> None:
     assert await served(world.client, 4, EDGE6) == {"one": 2, "two": 2}
 
 
+@THREE_WAYS
 async def test_nodes_see_the_edge(world: Site, edge: Edge) -> None:
     await edge.serve(a_frontend(ips=("10.72.1.2",)))
     assert await asyncio.to_thread(greet, world.client, EDGE) == ("one", "10.72.1.1")
 
 
+@THREE_WAYS
 async def test_the_edge_and_the_nodes_are_clients_too(world: Site, edge: Edge) -> None:
     await edge.serve(a_frontend())
     for space in (world.edge, *world.nodes):
@@ -276,6 +290,7 @@ async def test_room_is_made_by_connections_that_end(world: Site, edge: Edge) -> 
 # -- without a node -----------------------------------------------------------------------
 
 
+@THREE_WAYS
 @pytest.mark.parametrize("policy", [NoBackend.REFUSE, NoBackend.UNBIND])
 async def test_without_a_node_clients_are_turned_away(
     world: Site, edge: Edge, policy: NoBackend
@@ -288,6 +303,7 @@ async def test_without_a_node_clients_are_turned_away(
     assert (await served(world.client, 2)).total() == 2
 
 
+@THREE_WAYS
 async def test_fail_open_tries_nodes_that_are_down(world: Site, edge: Edge) -> None:
     options = RelayOptions(no_backend=NoBackend.FAIL_OPEN)
     frontend = a_frontend(ips=("10.72.1.2",), relay=options)
@@ -298,6 +314,7 @@ async def test_fail_open_tries_nodes_that_are_down(world: Site, edge: Edge) -> N
 # -- connections ---------------------------------------------------------------------------
 
 
+@THREE_WAYS
 async def test_bytes_half_closes_and_resets_pass_through(world: Site, edge: Edge) -> None:
     await edge.serve(a_frontend())
     sock, _ = await connected(world)
@@ -319,6 +336,7 @@ async def test_bytes_half_closes_and_resets_pass_through(world: Site, edge: Edge
     assert await asyncio.to_thread(exchange) == payload
 
 
+@THREE_WAYS
 async def test_a_draining_node_keeps_its_connections(world: Site, edge: Edge) -> None:
     frontend = a_frontend()
     await edge.serve(frontend)
@@ -332,6 +350,7 @@ async def test_a_draining_node_keeps_its_connections(world: Site, edge: Edge) ->
         assert await echoes(sock)
 
 
+@THREE_WAYS
 @pytest.mark.parametrize("how", ["draining", "removed", "frontend removed"])
 async def test_connections_are_closed_where_nodes_that_leave_are_to_close(
     world: Site, edge: Edge, how: str
@@ -369,6 +388,7 @@ async def test_a_drain_ends_at_its_deadline(world: Site, edge: Edge) -> None:
             await asyncio.sleep(0.1)
 
 
+@THREE_WAYS
 async def test_connections_of_a_node_that_is_down_are_reset_where_asked(
     world: Site, edge: Edge
 ) -> None:
@@ -386,6 +406,7 @@ async def test_connections_of_a_node_that_is_down_are_reset_where_asked(
         assert await echoes(other)
 
 
+@THREE_WAYS
 async def test_other_options_are_for_new_connections(world: Site, edge: Edge) -> None:
     """A reload: who is there stays, whatever is wanted of those who come."""
     frontend = a_frontend()
