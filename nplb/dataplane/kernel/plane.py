@@ -120,6 +120,7 @@ class KernelPlane:
         async with self._lock:
             self._have, self._generation = None, -1
             self._fast_path.close()
+            self._meters.settle_fast_path()
             return await delete_table(self._nft)
 
     # -- applying -----------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 from nplb.model.errors import HostError
 
 PREFERENCE = "20"
-HANDLE = "0x1"
+HANDLE = "0x6e706c62"  # "nplb": nobody else's by chance
 TIMEOUT_SECONDS = 10.0
 # What comes in by the ports of these is seen again on their master.
 MASTERS = frozenset({"bridge", "bond", "team"})
