@@ -3,32 +3,32 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from nplb.aio.tasks import TaskOwner
 from nplb.dataplane.kernel import conntrack, netlink
+from nplb.dataplane.kernel.admission import admit
+from nplb.dataplane.kernel.adoption import Seated, hold_over, seated
 from nplb.dataplane.kernel.changes import replacement, transaction
 from nplb.dataplane.kernel.fastpath import fastpath
 from nplb.dataplane.kernel.fastpath.fastpath import FastPath
 from nplb.dataplane.kernel.flows import Due, Leavers, Source
-from nplb.dataplane.kernel.host import FORWARDING6, Host, examine, require
+from nplb.dataplane.kernel.host import examine, require
 from nplb.dataplane.kernel.meters import SETS, Meters, element, fast_reading, reading
 from nplb.dataplane.kernel.names import Names, identity
 from nplb.dataplane.kernel.nft import Nft, NftError
-from nplb.dataplane.kernel.readback import Found, damage, element_text, found_table
+from nplb.dataplane.kernel.readback import damage, element_text, found_table
 from nplb.dataplane.kernel.render import Renderer
 from nplb.dataplane.kernel.ruleset import TABLE, Ruleset
-from nplb.dataplane.kernel.serving import FAMILIES, V6, canonical, family_of, serving
-from nplb.dataplane.kernel.sockets import Holder, conflict, holders
+from nplb.dataplane.kernel.serving import FAMILIES, canonical, family_of, serving
 from nplb.dataplane.kernel.wayback import WayBack, way_back_notes
-from nplb.model.applied import Applied, ListenError, Traffic, no_interface
+from nplb.model.applied import Applied, Traffic
 from nplb.model.errors import HostError
-from nplb.model.keys import Address, FrontendKey, Protocol
-from nplb.model.plan import Backend, Frontend, Plan
-from nplb.model.reasons import BackendReason, BackendState
-from nplb.policy.kernel import is_fast, unsupported
+from nplb.model.keys import Protocol
+from nplb.model.plan import Frontend, Plan
+from nplb.policy.kernel import is_fast
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class KernelPlane:
         self._generation = -1
         self._frontends: tuple[Frontend, ...] = ()
         self._chosen: dict[str, frozenset[str]] = {}
-        self._adopted: dict[str, frozenset[str]] | None = None
+        self._adopted: Seated | None = None
         self._sweeps: dict[Source, int] = {}
         self._active: dict[str, int] = {}
         self._traffic = Traffic()
@@ -126,13 +126,13 @@ class KernelPlane:
     # -- applying -----------------------------------------------------------
 
     async def _apply(self, plan: Plan) -> Applied:
-        errors, frontends = await self._admitted(plan.frontends)
+        errors, frontends = await admit(plan.frontends, self._frontends)
         found, known = await self._known(frontends)
         if not frontends and found is None and not self._frontends:
             await self._speed_up()  # somebody may have deleted the table alone
             return Applied(generation=plan.generation, listen_errors=errors)
         await self._say_way_back(frontends)
-        held = [self._hold_over(frontend) for frontend in frontends]
+        held = [hold_over(frontend, self._adopted or {}) for frontend in frontends]
         want = self._renderer.render(held, await self._table_ports(held))
         text = await asyncio.to_thread(transaction, found, want)
         # While nft works: both take long where there are many frontends.
@@ -196,7 +196,7 @@ class KernelPlane:
             if before == self._generation:
                 break
         if self._adopted is None:
-            self._adopted = _seated(found) if found is not None else {}
+            self._adopted = seated(found) if found is not None else {}
         if self._have is not None:
             wrong = ["the table is missing"] if found is None else damage(found, self._have)
             if not wrong:
@@ -238,55 +238,6 @@ class KernelPlane:
         self._generation = await asyncio.to_thread(netlink.generation)
         if before >= 0 and self._generation != before + 1:
             self._generation = -1  # somebody wrote between: the next pass looks
-
-    async def _admitted(
-        self, frontends: Iterable[Frontend]
-    ) -> tuple[dict[FrontendKey, tuple[ListenError, ...]], list[Frontend]]:
-        """Frontends with the addresses that they may have, and why others may not."""
-        errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
-        admitted: list[Frontend] = []
-        served = {f.key: f.listen for f in self._frontends}
-        edge = None
-        for frontend in frontends:
-            wrong = unsupported(frontend)
-            if wrong:
-                detail = "; ".join(str(each) for each in wrong)
-                errors[frontend.key] = tuple(
-                    ListenError(address=a, in_use=False, detail=detail) for a in frontend.listen
-                )
-                continue
-            entering = [a for a in frontend.listen if a not in served.get(frontend.key, ())]
-            lacking: list[ListenError] = []
-            if entering:
-                if edge is None:
-                    edge = await asyncio.to_thread(_look_at_edge)
-                found = (_in_the_way(frontend, address, *edge) for address in entering)
-                lacking = [error for error in found if error is not None]
-            if lacking:
-                errors[frontend.key] = tuple(lacking)
-                lost = {error.address for error in lacking}
-                frontend = replace(
-                    frontend, listen=tuple(a for a in frontend.listen if a not in lost)
-                )
-                if not frontend.listen:
-                    continue
-            admitted.append(frontend)
-        return errors, admitted
-
-    def _hold_over(self, frontend: Frontend) -> Frontend:
-        """After a start nothing is probed yet, and the table serves: its backends stay until
-        their first probe has ended."""
-        adopted = self._adopted
-        if not adopted or not any(_unprobed(b) for b in frontend.backends):
-            return frontend
-        seated = adopted.get(identity(frontend.key), frozenset())
-        backends = tuple(
-            replace(b, state=BackendState.ACTIVE)
-            if _unprobed(b) and canonical(b.key.address.ip) in seated
-            else b
-            for b in frontend.backends
-        )
-        return replace(frontend, backends=backends)
 
     # -- what follows a change ----------------------------------------------
 
@@ -476,50 +427,5 @@ def survey(wanted: set[str]) -> tuple[dict[str, int], dict[Source, frozenset[byt
     return counts, {at: frozenset(those) for at, those in unanswered.items()}
 
 
-def _seated(found: Found) -> dict[str, frozenset[str]]:
-    """Which addresses each frontend's chains send clients to, by its identity."""
-    seated: dict[str, frozenset[str]] = {}
-    for chain, maps in found.draws.items():
-        if not chain.startswith(("f4-", "f6-")):
-            continue
-        for name in maps:
-            each = found.ruleset.sets.get(name)
-            if each is not None:
-                ips = frozenset(each.elements.values())
-                seated[chain[3:]] = seated.get(chain[3:], frozenset()) | ips
-    return seated
-
-
-def _unprobed(backend: Backend) -> bool:
-    return backend.state is BackendState.DOWN and backend.reason is BackendReason.PROBING
-
-
 def _is_udp(frontend: Frontend) -> bool:
     return frontend.key.protocol is Protocol.UDP
-
-
-Holders = Mapping[tuple[Protocol, int], Sequence[Holder]]
-
-
-def _look_at_edge() -> tuple[Holders, Host]:
-    return holders(), examine()
-
-
-def _in_the_way(
-    frontend: Frontend, address: Address, held: Holders, host: Host
-) -> ListenError | None:
-    """Why an address can't be served; None if it can."""
-    if address.ip.startswith("%"):
-        return no_interface(address)
-    others = held.get((frontend.key.protocol, address.port), ())
-    other = next((h for h in others if conflict(h, address)), None)
-    if other is not None:
-        detail = (
-            f"another process listens on {other.address}: stop it, or give this frontend another "
-            "listen address"
-        )
-        return ListenError(address=address, in_use=True, detail=detail)
-    if family_of(address.ip) == V6 and not host.forwarding6:
-        detail = f"the kernel plane lacks {FORWARDING6}"
-        return ListenError(address=address, in_use=False, detail=detail)
-    return None
