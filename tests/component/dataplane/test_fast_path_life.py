@@ -215,6 +215,38 @@ async def test_damage_is_repaired(
         world.edge.run("ip", "addr", "del", "10.72.1.7/24", "dev", "to-node1")
 
 
+async def test_deleted_by_another_process_it_comes_back(
+    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = a_plan(a_frontend(kernel=FAST))
+    await plane.apply(plan)
+    for notice in (plane.read_counters, lambda: plane.apply(plan)):
+        assert await asyncio.to_thread(fastpath.remove)  # as `nplb rules --delete` does
+        await notice()
+        assert all(attached(world.edge, device) for device in INTERFACES)
+        sock, _ = await connected(world)
+        with sock:
+            assert flows(world.edge) == 1
+    assert "somebody else has removed the fast path" in caplog.text
+
+
+async def test_nobody_is_sent_to_a_node_that_left_where_it_can_not_go_on(
+    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    frontend = a_frontend(kernel=FAST)
+    await plane.apply(a_plan(frontend))
+    usual = world.edge.run("sysctl", "-n", "net.ipv4.ip_local_port_range")
+    world.edge.sysctl("net.ipv4.ip_local_port_range", "1100 65000")
+    try:
+        await plane.apply(a_plan(with_state(frontend, 1, BackendState.DOWN)))
+        assert await served(world.client, 2) == {"two": 2}
+        assert "without the fast path: net.ipv4.ip_local_port_range" in caplog.text
+    finally:
+        world.edge.sysctl("net.ipv4.ip_local_port_range", usual.strip())
+    await plane.apply(a_plan(frontend))
+    assert frontends(world.edge)
+
+
 async def test_an_interface_that_comes_later_is_given_the_program(
     world: Site, plane: KernelPlane
 ) -> None:

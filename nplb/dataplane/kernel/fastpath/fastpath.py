@@ -6,6 +6,7 @@ the next one goes on with what it finds. Every method blocks, and must run in a 
 network namespace that is to be served.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -116,16 +117,16 @@ class FastPath:
         Errors: HostError for what is missing or refused; the table serves whoever is not served
         here.
         """
-        self._chosen = chosen = list(rendered)
+        self._chosen = list(rendered)
         with self._lock:
-            if not self.on:
-                if not chosen and not left_behind(self._pins):
-                    return
-                self._load()
-            self._set_ports()
-            self._attach()
-            self._find_sources()
-            self._write(self._tabulator.tables(chosen, self._sources))
+            self._let_go_of_deleted()
+            if not self.on and not self._chosen and not left_behind(self._pins):
+                return
+            try:
+                self._serve()
+            except HostError:
+                self._stand_aside()
+                raise
 
     def read(self) -> Reading:
         """Counters and open connections. Connections that have had their time are forgotten, and
@@ -173,6 +174,28 @@ class FastPath:
             each.close()
         self._maps = {}
 
+    def _serve(self) -> None:
+        ports = _ports()
+        if not self.on:
+            self._load()
+        self._set_ports(ports)
+        self._attach()
+        self._find_sources()
+        self._write(self._tabulator.tables(self._chosen, self._sources))
+
+    def _stand_aside(self) -> None:
+        """Leave new connections to the table: what is written may name nodes that have left."""
+        if self.on:
+            with contextlib.suppress(HostError):
+                self._maps["frontends"].remove(self._frontends)
+                self._frontends = {}
+
+    def _let_go_of_deleted(self) -> None:
+        """Begin anew where somebody else (`nplb rules --delete`) has removed the pins."""
+        if self.on and not self._program.exists():
+            log.warning("somebody else has removed the fast path")
+            self._close()
+
     def _forget(self, patience: census.Patience, ended: Callable[[bytes], bool]) -> census.Census:
         flows = self._maps["flows"]
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
@@ -185,6 +208,10 @@ class FastPath:
         if time.monotonic() - self._repaired < REPAIR_SECONDS:
             return
         self._repaired = time.monotonic()
+        self._let_go_of_deleted()
+        if not self.on:
+            self._serve()
+            return
         self._look_after_devices()
         self._attach()
         before = self._sources
@@ -225,9 +252,7 @@ class FastPath:
             assert isinstance(mine, list)
             mine.append(key)
 
-    def _set_ports(self) -> None:
-        """As the edge's own ports are now."""
-        ports = _ports()
+    def _set_ports(self, ports: Ports) -> None:
         value = layout.settings(first_port=ports.first, ports=ports.count, seed=JHASH_SEED)
         self._maps["settings"].put(layout.NUMBER.pack(0), value)
 
