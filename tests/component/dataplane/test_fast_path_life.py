@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import struct
 from collections import Counter
@@ -18,6 +19,7 @@ from nplb.dataplane.kernel.nft import Nft
 from nplb.dataplane.kernel.plane import KernelPlane, delete_table, left_behind
 from nplb.dataplane.relay.plane import RelayPlane
 from nplb.dataplane.split import SplitPlane
+from nplb.model.errors import HostError
 from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address
 from nplb.model.reasons import BackendReason, BackendState
@@ -293,6 +295,27 @@ async def test_others_filters_stay(
         theirs.unlink()
         for device in ("to-client", "to-node1"):
             world.edge.run("tc", "qdisc", "del", "dev", device, "clsact", check=False)
+
+
+async def test_it_goes_from_anothers_ingress_qdisc_and_stays_where_tc_is_missing(
+    world: Site, plane: KernelPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world.edge.run("tc", "qdisc", "add", "dev", "to-client", "ingress")
+    try:
+        await plane.apply(a_plan(a_frontend(kernel=FAST)))
+        (tmp_path / "ip").symlink_to(shutil.which("ip") or "")
+        with monkeypatch.context() as without:
+            without.setenv("PATH", str(tmp_path))
+            with pytest.raises(HostError, match="tc is not installed"):
+                await plane.flush()
+        assert all(attached(world.edge, device) for device in INTERFACES)
+        with world.edge.entered():
+            assert fastpath.left_behind()
+        await plane.flush()
+        assert gone(world.edge)
+        assert "ingress" in world.edge.run("tc", "qdisc", "show", "dev", "to-client")
+    finally:
+        world.edge.run("tc", "qdisc", "del", "dev", "to-client", "ingress")
 
 
 async def test_a_frontend_moves_between_relay_table_and_fast_path(world: Site) -> None:

@@ -4,6 +4,7 @@ The program is the only filter of ours: at a preference of its own in the `clsac
 others may use beside it (tc-bpf(8)).
 """
 
+import contextlib
 import json
 import subprocess
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ def detach(name: str) -> bool:
         return False
     _run("tc", "filter", "delete", *_ours(name), "bpf")
     if not _filters(name, "ingress") and not _filters(name, "egress"):
-        _run("tc", "qdisc", "delete", "dev", name, "clsact")
+        with contextlib.suppress(HostError):  # another one's `ingress` may hold them instead
+            _run("tc", "qdisc", "delete", "dev", name, "clsact")
     return True
 
 
@@ -83,10 +85,12 @@ def _ours(name: str) -> tuple[str, ...]:
 
 
 def _filters(name: str, where: str) -> list[dict[str, Any]]:
-    """The filters of an interface; none where it has no clsact or is gone."""
+    """The filters of an interface; none where it has no clsact or is gone. Errors: HostError."""
     try:
         return json.loads(_run("tc", "-j", "filter", "show", "dev", name, where) or "[]") or []
-    except HostError:
+    except HostError as error:
+        if "Cannot find device" not in str(error) and "Parent Qdisc" not in str(error):
+            raise
         return []
 
 
