@@ -217,6 +217,20 @@ async def test_damage_is_repaired(
         world.edge.run("ip", "addr", "del", "10.72.1.7/24", "dev", "to-node1")
 
 
+async def test_pins_of_a_namespace_that_is_gone_are_no_connections(
+    world: Site, plane: KernelPlane
+) -> None:
+    await plane.apply(a_plan(a_frontend(kernel=FAST)))
+    sock, _ = await connected(world)
+    with sock:
+        await plane.stop()
+        for device in INTERFACES:  # a new namespace with the number of an old one has none either
+            world.edge.run("tc", "qdisc", "del", "dev", device, "clsact")
+        await plane.apply(a_plan(a_frontend(kernel=FAST)))
+        assert flows(world.edge) == 0
+    assert await served(world.client, 2) == {"one": 1, "two": 1}
+
+
 async def test_deleted_by_another_process_it_comes_back(
     world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -233,6 +233,10 @@ class FastPath:
         """Open the maps that an earlier process has left, or make them, and load the programs."""
         folder = home(self._pins)
         _make(folder)
+        if not any(map(devices.attached, devices.devices())):
+            # What nobody's packets come by holds no connections of today: it may be of a namespace
+            # that is gone, whose number this one was given.
+            _forget_others(folder, ())
         maps: dict[str, bpf.BpfMap] = {}
         try:
             for name, spec in layout.MAPS.items():
@@ -373,7 +377,7 @@ def _pin_name(name: str) -> str:
 
 
 def _forget_others(folder: Path, ours: Collection[str]) -> None:
-    """Let go of the maps of another version, whose program has been replaced."""
+    """Let go of maps that are not in use any more, as those of another version."""
     for each in folder.iterdir():
         if each.name not in ours:
             each.unlink()
