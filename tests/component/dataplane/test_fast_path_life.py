@@ -187,7 +187,10 @@ async def test_a_frontend_that_leaves_is_refused_and_one_that_returns_is_served(
 
 
 async def test_damage_is_repaired(
-    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
+    world: Site,
+    plane: KernelPlane,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = a_plan(a_frontend(kernel=FAST))
     await plane.apply(plan)
@@ -200,6 +203,10 @@ async def test_damage_is_repaired(
         found.put(layout.endpoint("10.71.0.1", 444), foreign)
     await plane.read_counters()
     assert frontends(world.edge) == want
+    monkeypatch.setattr(fastpath, "REPAIR_DEVICES", 1)
+    world.edge.run("tc", "filter", "del", "dev", "to-node2", "ingress")
+    for _ in INTERFACES:  # on an edge with many they are asked in turn
+        await plane.read_counters()
     assert all(attached(world.edge, device) for device in INTERFACES)
     assert "taken off to-client" in caplog.text
     assert "changed the fast path's frontends" in caplog.text

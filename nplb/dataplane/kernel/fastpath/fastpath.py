@@ -36,6 +36,8 @@ FIRST_PORT = 1024
 HURRY_ABOVE = 0.75
 # How often somebody else's changes are looked for.
 REPAIR_SECONDS = 10.0
+# At how many interfaces at once: each costs a command, and an edge may have hundreds.
+REPAIR_DEVICES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class FastPath:
         self._program = Path()
         self._devices: dict[devices.Device, str] = {}  # and what is wrong with it, if anything
         self._repaired = 0.0
+        self._asked = 0  # how many interfaces since the first one
         self._entries = 0
         self._tabulator = Tabulator()
         self._chosen: list[Rendered] = []
@@ -131,10 +134,13 @@ class FastPath:
     def read(self) -> Reading:
         """Counters and open connections. Connections that have had their time are forgotten, and
         what somebody else has taken away is put back now and then. Errors: as for `apply`."""
+        due = self.on and time.monotonic() - self._repaired >= REPAIR_SECONDS
+        taken_off = self._taken_off() if due else ()
         with self._lock:
             if not self.on:
                 return Reading()
-            self._repair()
+            if due:
+                self._repair(taken_off)
             counts = {
                 layout.endpoint_of(node): layout.counts(values)
                 for node, values in self._maps["counters"].entries()
@@ -203,16 +209,16 @@ class FastPath:
         self._entries = found.entries - sum(map(flows.delete, found.over))
         return found
 
-    def _repair(self) -> None:
+    def _repair(self, taken_off: Iterable[devices.Device]) -> None:
         """Put back what somebody else has taken away or changed, and follow the edge's routes."""
-        if time.monotonic() - self._repaired < REPAIR_SECONDS:
-            return
         self._repaired = time.monotonic()
         self._let_go_of_deleted()
         if not self.on:
             self._serve()
             return
-        self._look_after_devices()
+        for device in taken_off:
+            log.warning("the fast path was taken off %s: put back", device.name)
+            self._devices[device] = "taken away"
         self._attach()
         before = self._sources
         self._find_sources()
@@ -280,12 +286,15 @@ class FastPath:
         interfaces.remove({key for key, _ in interfaces.entries()} - served)
         interfaces.update(dict.fromkeys(served, layout.NUMBER.pack(1)))
 
-    def _look_after_devices(self) -> None:
-        """Find out where somebody else has taken the program away."""
-        for device, wrong in self._devices.items():
-            if not wrong and not devices.attached(device):
-                log.warning("the fast path was taken off %s: put back", device.name)
-                self._devices[device] = "taken away"
+    def _taken_off(self) -> tuple[devices.Device, ...]:
+        """Where somebody else has taken the program away, among the next few interfaces. Holds no
+        lock: a plan must not wait for it."""
+        ours = [device for device, wrong in tuple(self._devices.items()) if not wrong]
+        asked = ours[self._asked : self._asked + REPAIR_DEVICES]
+        self._asked += len(asked)
+        if self._asked >= len(ours):
+            self._asked = 0
+        return tuple(device for device in asked if not devices.attached(device))
 
     # -- writing ------------------------------------------------------------
 
