@@ -376,7 +376,11 @@ class WorkerPool:
             self.retire(worker)
 
     async def stop(self) -> None:
-        """End all workers; what is still open ends with them, as a shutdown."""
+        """End all workers; what is still open ends with them, as a shutdown. Before `start` nobody
+        listens to them: then it is `abort`."""
+        if not self._started:
+            await self.abort()
+            return
         self._stopped = True
         await self._tasks.close()
         for worker in self.everyone:

@@ -356,7 +356,9 @@ def test_an_edge_that_forwards_nothing_ends_the_start_with_77(world: Site, tmp_p
     try:
         running = start(world, config)
         assert running.wait(60) == 77
-        assert "net.ipv4.ip_forward=1" in config.with_suffix(".log").read_text()
+        log = config.with_suffix(".log").read_text()
+        assert "net.ipv4.ip_forward=1" in log
+        assert "did not stop" not in log  # its workers had not been heard yet
         command = (sys.executable, "-m", "nplb", "check", str(config))
         checked = subprocess.run(
             ["ip", "netns", "exec", world.edge.name, *command],
