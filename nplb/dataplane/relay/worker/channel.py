@@ -375,7 +375,7 @@ class Channel:
                 import traceback  # slow to import, and rarely needed
 
                 self.log("error", "fault", "".join(traceback.format_exception(error, limit=-6)))
-            except MemoryError:
+            except Exception:  # without memory, an import fails in many ways
                 self.worker.counters[LOG_DROPPED] += 1
         if isinstance(conn, Connection):
             conn.close(reason, reset=True)

@@ -92,10 +92,13 @@ def main(argument: str) -> None:
     gc.disable()
     try:
         loop.run()
-    except MemoryError:
-        os._exit(EXIT_CODE)  # at once: to tell more, there is nothing left
-    beat()
-    access.flush()
+        beat()
+        access.flush()
+    except BaseException as error:
+        if isinstance(error, MemoryError) or worker.reserve.spent:
+            os._exit(EXIT_CODE)  # at once: to tell more, there is nothing left
+        raise
+    os._exit(0)  # the system gives back all there is; the interpreter would want memory for that
 
 
 def _map(fd: int, size: int) -> memoryview:
