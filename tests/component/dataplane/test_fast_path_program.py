@@ -213,6 +213,18 @@ def test_options_that_are_wrong_are_the_ends_own_matter(edge: Edge, options: byt
     assert after.inner[20:] == packet.inner[20:]
 
 
+@pytest.mark.parametrize(("node", "own"), [(NODES[0], "10.72.1.1"), (NODES[2], "fd72:1::1")])
+def test_a_node_may_be_its_own_client(edge: Edge, node: str, own: str) -> None:
+    """Then the sum of the addresses stays as it was, and only ports and timestamps change it."""
+    opened = [
+        edge.moved(tcp((node, 5000 + n), (own, 80), SYN, options=LAYOUTS["of Linux"]))
+        for n in range(2)
+    ]
+    assert node in [syn.ends[2] for syn in opened]
+    for syn in opened:
+        edge.moved(answer(syn, SYN | ACK, acknowledged=1001, options=LAYOUTS["of Linux"]))
+
+
 def test_ip_options_move_with_their_packet(edge: Edge) -> None:
     syn = edge.moved(tcp(CLIENT, EDGE, SYN, options=b"\1\1" + STAMPS, ip_options=b"\1" * 40))
     assert syn.ip[20:60] == b"\1" * 40
@@ -302,6 +314,7 @@ def test_what_is_not_for_it_passes(edge: Edge) -> None:
         fragment,
         tcp(("10.71.0.3", 40000), EDGE, ACK),  # nobody has opened this
         tcp(CLIENT, ("10.71.0.1", 444), SYN),
+        tcp(("10.71.0.3", 40000), EDGE, SYN | FIN),  # opens nothing anywhere
         tcp(("10.72.1.2", 30080), ("10.72.1.1", 60000), SYN | ACK),
         Packet(data.frame[:12] + b"\x08\x06" + data.frame[14:]),  # says that it is ARP
     ):

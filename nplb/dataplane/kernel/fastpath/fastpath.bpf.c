@@ -33,6 +33,8 @@
 #define IN_FLIGHT (1 << 26) /* bytes that may be on the way to one side */
 #define TCP_OPTIONS 10
 #define STAMPED 0x0101080a /* the usual start of options: two of padding, then timestamps */
+#define SIZED 0x02040000 /* and that of a SYN: the maximum segment size, */
+#define SIZED_STAMPED 0x0402080a /* that selective acknowledgements are welcome, then timestamps */
 #define ROUTE_NS 1000000000 /* a route that has changed counts within a second */
 #define PASS TC_ACT_UNSPEC /* to the next filter, and to the table in the end */
 
@@ -60,8 +62,9 @@ enum { ANSWERED = 1, OPEN = 2, FIN = 4, PEER_FIN = 8, PEER_FIN_ACKED = 16, RESET
  * `to` turned round. */
 struct flow {
 	struct tuple to;
-	__u32 flags;
-	__u64 seen;	     /* CLOCK_MONOTONIC_COARSE of the last packet, ns */
+	__u16 flags;
+	__u16 tick;	     /* the kernel's, of the last packet: until the next one no clock is read */
+	__u64 seen;	     /* CLOCK_MONOTONIC_COARSE of the first packet in that tick, ns */
 	__u32 acknowledged;  /* what this side has of the other's bytes */
 	__u32 peer_fin_end;  /* what acknowledges the other's FIN */
 	__u64 routed;	     /* when the next hop was looked up; 0 for never */
@@ -167,7 +170,7 @@ struct packet {
 	__u8 six, protocol;
 	__u8 tos, ttl;
 	__u32 stamp_at, mss_at; /* where these options' values begin; 0: not found */
-	bool usual;		/* nothing but timestamps, at their usual place */
+	bool usual;		/* these options are where Linux puts them */
 	bool syn, ack, fin, rst;
 };
 
@@ -251,6 +254,30 @@ static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *p)
 	return false;
 }
 
+/* Finds the options of a packet that opens a connection, or of an unusual sender's. */
+static __always_inline void find_options(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 at = p->l4 + sizeof(struct tcphdr), end = p->l4 + p->header_bytes;
+	for (int i = 0; i < TCP_OPTIONS; i++) {
+		__u8 option[2];
+		if (at + 2 > end || bpf_skb_load_bytes(skb, at, option, sizeof option) || !option[0])
+			return;
+		if (option[0] == 1) {
+			at++;
+			continue;
+		}
+		if (option[1] < 2 || at + option[1] > end)
+			return;
+		if (option[0] == 2 && option[1] == 4)
+			p->mss_at = at + 2;
+		if (option[0] == 8 && option[1] == 10) {
+			p->stamp_at = at + 2;
+			return;
+		}
+		at += option[1];
+	}
+}
+
 static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *p)
 {
 	struct tcphdr *tcp = reach(skb, p->l4, sizeof *tcp);
@@ -266,13 +293,23 @@ static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *p)
 	p->ack = tcp->ack;
 	p->fin = tcp->fin;
 	p->rst = tcp->rst;
-	struct {
-		__be32 kinds, value, echo;
-	} *options = bytes(skb, p->l4 + sizeof *tcp, 12);
-	p->usual = options && p->header_bytes >= sizeof *tcp + 12 &&
-		   options->kinds == bpf_htonl(STAMPED);
-	if (p->usual)
-		p->stamp_at = p->l4 + sizeof *tcp + 4;
+	__u32 at = p->l4 + sizeof *tcp;
+	if (p->syn) {
+		__be32 *options = bytes(skb, at, 16);
+		p->usual = options && p->header_bytes >= sizeof *tcp + 16 &&
+			   (options[0] & bpf_htonl(0xffff0000)) == bpf_htonl(SIZED) &&
+			   options[1] == bpf_htonl(SIZED_STAMPED);
+		if (p->usual)
+			p->mss_at = at + 2, p->stamp_at = at + 8;
+		else
+			find_options(skb, p);
+	} else {
+		__be32 *options = bytes(skb, at, 12);
+		p->usual = options && p->header_bytes >= sizeof *tcp + 12 &&
+			   options[0] == bpf_htonl(STAMPED);
+		if (p->usual)
+			p->stamp_at = at + 4;
+	}
 	return true;
 }
 
@@ -331,6 +368,12 @@ static __always_inline __u32 difference(__u32 from, __u32 to, __u32 before)
 	return (sum & 0xffffffff) + (sum >> 32);
 }
 
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
 /* Writes the addresses and the hop count of the IP header, and for IPv4 its checksum. */
 static __always_inline bool write_ip(struct __sk_buff *skb,
 				     const struct packet *p, const struct tuple *to)
@@ -349,12 +392,34 @@ static __always_inline bool write_ip(struct __sk_buff *skb,
 		return false;
 	__u32 sum = difference(ip->saddr, to->source.word[3],
 			       difference(ip->daddr, to->destination.word[3], (__u16)~ip->check));
-	sum = difference(bpf_htons(0x0100), 0, sum); /* the hop count */
-	sum = (sum & 0xffff) + (sum >> 16);
-	ip->check = ~(__u16)((sum & 0xffff) + (sum >> 16));
+	ip->check = ~fold(difference(bpf_htons(0x0100), 0, sum)); /* the hop count */
 	ip->saddr = to->source.word[3];
 	ip->daddr = to->destination.word[3];
 	ip->ttl--;
+	return true;
+}
+
+/* Corrects TCP's checksum by what the sums of its addresses and of itself change by. Whether it is
+ * one yet, only the kernel knows: until a device adds the rest (CHECKSUM_PARTIAL), it is the sum of
+ * the addresses, without complement. Which of both the kernel's helper has found tells what it made
+ * of the addresses' change: asking it a second time costs more than that. */
+static __always_inline bool correct(struct __sk_buff *skb, const struct packet *p, __u32 addresses,
+				    __u32 rest)
+{
+	__u32 at = p->l4 + offsetof(struct tcphdr, check);
+	__sum16 *check = bytes(skb, at, sizeof *check);
+	if (!check)
+		return false;
+	__u16 change = fold(addresses), partial = fold(*check + change);
+	if (bpf_l4_csum_replace(skb, at, 0, addresses, BPF_F_PSEUDO_HDR))
+		return false;
+	if (!change || change == 0xffff) /* none: it tells nothing */
+		return !bpf_l4_csum_replace(skb, at, 0, rest, 0);
+	check = bytes(skb, at, sizeof *check);
+	if (!check)
+		return false;
+	if (*check != partial)
+		*check = ~fold((__u16)~*check + fold(rest));
 	return true;
 }
 
@@ -363,13 +428,12 @@ static __always_inline bool write_tcp(struct __sk_buff *skb, const struct packet
 				      const struct tuple *to, __u32 stamp, bool from_node)
 {
 	const struct tuple *was = &p->tuple;
-	__u32 check = p->l4 + offsetof(struct tcphdr, check);
 	__u32 addresses = p->six
 		? bpf_csum_diff((__be32 *)&was->source, 32, (__be32 *)&to->source, 32, 0)
 		: difference(was->source.word[3], to->source.word[3],
 			     difference(was->destination.word[3], to->destination.word[3], 0));
-	__u32 ports = difference(was->source_port, to->source_port,
-				 difference(was->destination_port, to->destination_port, 0));
+	__u32 rest = difference(was->source_port, to->source_port,
+				difference(was->destination_port, to->destination_port, 0));
 	__be32 was_stamp = 0, now_stamp = 0;
 	__u32 stamp_at = from_node ? p->stamp_at + 4 : p->stamp_at;
 	bool stamped = stamp && p->usual;
@@ -379,10 +443,9 @@ static __always_inline bool write_tcp(struct __sk_buff *skb, const struct packet
 			return false;
 		was_stamp = *value;
 		now_stamp = bpf_htonl(bpf_ntohl(was_stamp) + (from_node ? -stamp : stamp));
-		ports = difference(was_stamp, now_stamp, ports);
+		rest = difference(was_stamp, now_stamp, rest);
 	}
-	if (bpf_l4_csum_replace(skb, check, 0, addresses, BPF_F_PSEUDO_HDR) ||
-	    bpf_l4_csum_replace(skb, check, 0, ports, 0))
+	if (!correct(skb, p, addresses, rest))
 		return false;
 	if (stamped) {
 		__be32 *value = bytes(skb, stamp_at, sizeof *value);
@@ -432,30 +495,6 @@ static __always_inline void clamp(struct __sk_buff *skb, const struct packet *p,
 	bpf_skb_store_bytes(skb, at, &now, sizeof now, 0);
 }
 
-/* Finds the options of a packet that opens a connection, or of an unusual sender's. */
-static __always_inline void find_options(struct __sk_buff *skb, struct packet *p)
-{
-	__u32 at = p->l4 + sizeof(struct tcphdr), end = p->l4 + p->header_bytes;
-	for (int i = 0; i < TCP_OPTIONS; i++) {
-		__u8 option[2];
-		if (at + 2 > end || bpf_skb_load_bytes(skb, at, option, sizeof option) || !option[0])
-			return;
-		if (option[0] == 1) {
-			at++;
-			continue;
-		}
-		if (option[1] < 2 || at + option[1] > end)
-			return;
-		if (option[0] == 2 && option[1] == 4)
-			p->mss_at = at + 2;
-		if (option[0] == 8 && option[1] == 10) {
-			p->stamp_at = at + 2;
-			return;
-		}
-		at += option[1];
-	}
-}
-
 static __always_inline __u32 mtu_of(struct __sk_buff *skb, __u32 interface)
 {
 	__u32 mtu = 0;
@@ -467,12 +506,11 @@ static __always_inline __u32 mtu_of(struct __sk_buff *skb, __u32 interface)
 static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p,
 				      const struct bpf_fib_lookup *hop)
 {
-	__u32 mtu = mtu_of(skb, skb->ifindex), there = mtu_of(skb, hop->ifindex);
+	__u32 mtu = mtu_of(skb, skb->ifindex), there = hop->mtu_result;
+	if (there <= 1) /* what the question was: there is no neighbour yet */
+		there = mtu_of(skb, hop->ifindex);
 	if (there < mtu)
 		mtu = there;
-	/* Where there is no neighbour yet, it is what the question was. */
-	if (hop->mtu_result > 1 && hop->mtu_result < mtu)
-		mtu = hop->mtu_result;
 	__u32 headers = sizeof(struct tcphdr) +
 			(p->six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (p->mss_at && mtu > headers)
@@ -550,36 +588,38 @@ static __always_inline void forget(const struct tuple *key, const struct tuple *
 	bpf_map_delete_elem(&flows, key);
 }
 
-/* Gives a new connection its node. NULL: the table is to serve it. */
-static __always_inline struct flow *open_flow(struct __sk_buff *skb, const struct packet *p)
+/* Gives a new connection its node, and the node's answers their entry. `there` becomes the client's
+ * way, which has none yet. False: the table is to serve it. */
+static __always_inline bool open_flow(struct __sk_buff *skb, const struct packet *p,
+				      struct flow *there)
 {
 	__u32 zero = 0;
 	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
 	struct frontend *front = find_frontend(skb, p);
 	if (!set || !set->ports || !front || !front->seats)
-		return NULL;
+		return false;
 	__u32 turn;
 	struct seat_key place = {.layout = front->layout,
 				 .place = draw(front, p, set->hash_seed, &turn)};
 	struct seat *seat = bpf_map_lookup_elem(&seats, &place);
 	if (!seat) {
 		note(NO_SEAT);
-		return NULL;
+		return false;
 	}
-	struct flow there = {.seen = bpf_ktime_get_coarse_ns()};
-	struct flow back = {.flags = FROM_NODE, .seen = there.seen};
-	there.to.source = seat->source;
-	there.to.destination = seat->node;
-	there.to.destination_port = front->node_port;
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct flow back = {.flags = FROM_NODE, .seen = now};
+	there->to.source = seat->source;
+	there->to.destination = seat->node;
+	there->to.destination_port = front->node_port;
 	/* The client's timestamps go on from the edge's clock. A node that remembers a connection which
 	 * it has closed takes a new one from the same port only with a later timestamp (RFC 6191), and
 	 * those of different clients have nothing to do with each other. */
 	__be32 stamp;
 	if (p->stamp_at && !bpf_skb_load_bytes(skb, p->stamp_at, &stamp, sizeof stamp))
-		there.stamp = back.stamp = (__u32)(there.seen / 1000000) - bpf_ntohl(stamp);
+		there->stamp = back.stamp = (__u32)(now / 1000000) - bpf_ntohl(stamp);
 	turn_round(&p->tuple, &back.to);
 	struct tuple answers;
-	turn_round(&there.to, &answers);
+	turn_round(&there->to, &answers);
 	__u32 from = set->first_port, count = set->ports;
 	bool given = false;
 	for (int i = 0; i < PORT_TRIES && !given; i++, turn += PORT_STRIDE) {
@@ -587,21 +627,16 @@ static __always_inline struct flow *open_flow(struct __sk_buff *skb, const struc
 		long failed = bpf_map_update_elem(&flows, &answers, &back, BPF_NOEXIST);
 		if (failed == -E2BIG || failed == -ENOMEM) {
 			note(NO_ROOM);
-			return NULL;
+			return false;
 		}
 		given = !failed;
 	}
 	if (!given) {
 		note(NO_PORT);
-		return NULL;
+		return false;
 	}
-	there.to.source_port = answers.destination_port;
-	if (bpf_map_update_elem(&flows, &p->tuple, &there, BPF_ANY)) {
-		bpf_map_delete_elem(&flows, &answers);
-		note(NO_ROOM);
-		return NULL;
-	}
-	return bpf_map_lookup_elem(&flows, &p->tuple);
+	there->to.source_port = answers.destination_port;
+	return true;
 }
 
 /* Notes how far a connection is, and forgets it once both have closed and know of each other. */
@@ -670,64 +705,84 @@ static __always_inline void count(const struct packet *p, const struct tuple *to
 	}
 }
 
+/* The way on to `to->destination`, into the flow. Returns what `route` does. */
+static __always_inline long find_way(struct __sk_buff *skb, const struct packet *p,
+				     const struct tuple *to, struct flow *flow, __u64 now)
+{
+	struct bpf_fib_lookup hop = {};
+	long lost = route(skb, p, to, !p->syn, &hop);
+	flow->routed = lost ? 0 : now;
+	if (lost)
+		return lost;
+	flow->interface = hop.ifindex;
+	flow->hop = next_hop(&hop);
+	if (p->syn)
+		clamp_mss(skb, p, &hop);
+	return 0;
+}
+
 static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p)
 {
 	if (!read_tcp(skb, p))
 		return PASS;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &p->tuple);
-	bool opened = false;
-	if (p->syn && !p->usual)
-		find_options(skb, p);
-	if (p->syn && !p->ack) {
+	struct flow *flow = bpf_map_lookup_elem(&flows, &p->tuple), new = {};
+	bool opens = p->syn && !p->ack && !p->fin && !p->rst;
+	if (opens && flow) {
 		/* Asked again without an answer, or after the end: another node is tried. */
-		if (flow && (!(flow->flags & ANSWERED) || flow->flags & (FIN | PEER_FIN | RESET))) {
-			if (flow->flags & FROM_NODE)
-				return PASS;
+		opens = !(flow->flags & ANSWERED) || flow->flags & (FIN | PEER_FIN | RESET);
+		if (opens && flow->flags & FROM_NODE)
+			return PASS;
+		if (opens) {
 			struct tuple was = flow->to;
 			forget(&p->tuple, &was);
-			flow = NULL;
 		}
-		if (!flow) {
-			flow = open_flow(skb, p);
-			opened = true;
-		}
+	}
+	if (opens) {
+		flow = &new;
+		if (!open_flow(skb, p, flow))
+			return PASS;
 	}
 	if (!flow)
 		return PASS;
 	struct tuple to = flow->to;
-	bool from_node = flow->flags & FROM_NODE;
-	__u64 now = bpf_ktime_get_coarse_ns();
+	__u16 tick = bpf_jiffies64();
 	long lost = 0;
-	if (p->syn || now - flow->routed > ROUTE_NS) {
-		struct bpf_fib_lookup hop = {};
-		lost = route(skb, p, &to, !p->syn, &hop);
-		flow->interface = hop.ifindex;
-		flow->hop = next_hop(&hop);
-		flow->routed = lost ? 0 : now;
-		if (p->syn && !lost)
-			clamp_mss(skb, p, &hop);
+	if (p->syn || tick != flow->tick) {
+		__u64 now = bpf_ktime_get_coarse_ns();
+		if (p->syn || now - flow->routed > ROUTE_NS)
+			lost = find_way(skb, p, &to, flow, now);
+		if (!lost) {
+			flow->tick = tick;
+			flow->seen = now;
+		}
 	}
 	if (lost || p->ttl <= 1) {
 		note(lost ? NO_ROUTE : EXPIRED);
-		if (!opened)
+		if (!opens)
 			return TC_ACT_SHOT;
 		forget(&p->tuple, &to);
 		return PASS;
 	}
 	struct address via = flow->hop;
-	__u32 interface = flow->interface;
-	if (opened && !bpf_map_lookup_elem(&interfaces, &interface)) {
-		forget(&p->tuple, &to); /* the node's answers would not come by this program */
-		return PASS;
+	__u32 interface = flow->interface, stamp = flow->stamp;
+	bool from_node = flow->flags & FROM_NODE;
+	if (opens) {
+		/* A node's answers would not come by an interface without this program. */
+		bool served = bpf_map_lookup_elem(&interfaces, &interface);
+		if (!served || bpf_map_update_elem(&flows, &p->tuple, &new, BPF_ANY)) {
+			if (served)
+				note(NO_ROOM);
+			forget(&p->tuple, &to);
+			return PASS;
+		}
+	} else {
+		follow(p, flow, &to);
 	}
-	flow->seen = now;
-	__u32 stamp = flow->stamp;
 	if (stamp && !p->usual && !p->syn)
 		find_options(skb, p);
 	if (stamp && !p->usual && p->stamp_at)
 		restamp(skb, p, from_node ? p->stamp_at + 4 : p->stamp_at, from_node ? -stamp : stamp);
-	follow(p, flow, &to);
-	count(p, &to, from_node, opened, skb->len - ETH_HLEN);
+	count(p, &to, from_node, opens, skb->len - ETH_HLEN);
 	return write_tcp(skb, p, &to, stamp, from_node) ? leave(interface, &via) : TC_ACT_SHOT;
 }
 

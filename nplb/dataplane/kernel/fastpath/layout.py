@@ -27,7 +27,7 @@ EVENTS = tuple(FastPathEvent)  # in the program's order
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _TUPLE = struct.Struct("=16s16s2s2s")
-_FLOW = struct.Struct("=36sIQIIQ16sII")
+_FLOW = struct.Struct("=36sHHQIIQ16sII")
 _ENDPOINT = struct.Struct("=16s2sH")
 _FRONTEND = struct.Struct("=QII2sHI")
 _SEAT_KEY = struct.Struct("=QII")
@@ -192,7 +192,7 @@ def settings(*, first_port: int, ports: int, seed: int) -> bytes:
 
 def flow(key: bytes, value: bytes) -> Flow:
     """An entry of `flows`."""
-    to, flags, seen, *_ = _FLOW.unpack(value)
+    to, flags, _, seen, *_ = _FLOW.unpack(value)
     back = to[16:32] + to[:16] + to[34:] + to[32:34]
     if flags & FROM_NODE:
         node = key[:16] + key[32:34] + b"\0\0"
