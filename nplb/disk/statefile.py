@@ -126,7 +126,7 @@ class StateFile:
         except (ValueError, RecursionError) as error:
             raise DamagedState(f"it is not JSON: {error}") from error
         if not isinstance(document, dict) or document.get("nplb") != self.kind:
-            raise DamagedState(f"it is not a {self.kind}")
+            raise DamagedState(f"it is no file of {self.kind}")
         version = document.get("version")
         if isinstance(version, int) and version > self.version:
             raise HostError(
@@ -134,7 +134,7 @@ class StateFile:
                 f"one knows {self.version}); upgrade nplb, or move the file away to begin anew"
             )
         if version != self.version or "content" not in document:
-            raise DamagedState(f"it is not a {self.kind} of version {self.version}")
+            raise DamagedState(f"it is no file of {self.kind} of version {self.version}")
         if document.get("sha256") != _checksum(document["content"]):
             raise DamagedState("its checksum is wrong")
         try:

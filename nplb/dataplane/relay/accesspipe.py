@@ -38,11 +38,12 @@ class AccessPipe:
             asyncio.get_running_loop().remove_reader(fd)
 
     def read(self) -> None:
-        """Take what is there."""
-        if self._on_lines is None:
+        """Take what is there. Before there is a pipe that is nothing."""
+        fd = self._safe.get(ACCESS_READ)
+        if self._on_lines is None or fd < 0:
             return
         try:
-            data = os.read(self._safe.get(ACCESS_READ), _AT_ONCE)
+            data = os.read(fd, _AT_ONCE)
         except BlockingIOError:
             return
         if self.began_before:  # the control before may have read half a line
