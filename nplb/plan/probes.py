@@ -34,6 +34,7 @@ HEALTH_CHECK = Check(kind=ProbeKind.HTTP, path="/healthz", status=((200, 200),))
 """What kube-proxy answers, on its own port and on health check node ports."""
 
 _ADDRESS = attrgetter("address")
+_NOWHERE = Address("", 0)
 _NO_TURNS: Mapping[str, float] = {}
 
 
@@ -80,7 +81,7 @@ class ProbePlan:
             self._forget()
             self._exchange((), frontends)
             detection, turns = self._load.share(sharing, proxies)
-            targets = _all_targets(frontends, turns, previous)
+            targets = _all_targets(frontends, proxies, turns, previous)
         else:
             detection, turns = self._load.share(sharing, proxies)
             targets = _changed_targets(previous, gone, new, self._turns, turns)
@@ -126,11 +127,19 @@ def _proxies(frontends: Sequence[Probed]) -> dict[Address, HealthSettings]:
 
 
 def _all_targets(
-    frontends: Sequence[Probed], turns: Mapping[str, float], previous: tuple[ProbeTarget, ...]
+    frontends: Sequence[Probed],
+    proxies: Mapping[Address, HealthSettings],
+    turns: Mapping[str, float],
+    previous: tuple[ProbeTarget, ...],
 ) -> tuple[ProbeTarget, ...]:
     wanted: dict[Address, ProbeTarget] = {}
     for probed in frontends:
         _add(wanted, probed)
+    for address, health in proxies.items():
+        asked = ProbeTarget(
+            address=_NOWHERE, health=health, check=HEALTH_CHECK, role=ProbeRole.KUBE_PROXY
+        )
+        wanted.setdefault(address, asked)
     if len(previous) == len(wanted) and _all_hold(previous, wanted, turns):
         return previous
     known = {target.address: target for target in previous}
@@ -151,8 +160,8 @@ def _changed_targets(
     turns_before: Mapping[str, float],
     turns: Mapping[str, float],
 ) -> tuple[ProbeTarget, ...]:
-    """The targets of before, with the addresses of some frontends in place of those of others.
-    What lies between two changes is copied as a whole."""
+    """The targets of before, with the addresses of some frontends in place of those of others; the
+    same kube-proxies are asked. What lies between two changes is copied as a whole."""
     wanted: dict[Address, ProbeTarget] = {}
     for probed in new:
         _add(wanted, probed)
@@ -215,26 +224,24 @@ def _all_hold(
 
 
 def _add(wanted: dict[Address, ProbeTarget], probed: Probed) -> None:
-    """One frontend's targets. They are made of few templates, which hold no address yet."""
+    """The targets that one frontend has alone. They are made of few templates, which hold no
+    address yet."""
     health = probed.health
     check = health.check
     if check.kind is ProbeKind.TCP:
         check = TCP_CHECK  # nothing is sent, so no header goes before it either
     elif probed.proxy is not SendProxy.NONE:
         check = replace(check, proxy=probed.proxy)
-    nowhere = Address("", 0)
     node_port = ProbeTarget(
-        address=nowhere, health=health, check=check, expect_refusal=probed.empty
+        address=_NOWHERE, health=health, check=check, expect_refusal=probed.empty
     )
     wanted.update(dict.fromkeys(probed.node_ports, node_port))
-    for role, addresses in (
-        (ProbeRole.HEALTH_CHECK, probed.health_checks),
-        (ProbeRole.KUBE_PROXY, probed.kube_proxies),
-    ):
-        if addresses:
-            said = ProbeTarget(address=nowhere, health=health, check=HEALTH_CHECK, role=role)
-            for address in addresses:
-                wanted.setdefault(address, said)
+    if probed.health_checks:
+        said = ProbeTarget(
+            address=_NOWHERE, health=health, check=HEALTH_CHECK, role=ProbeRole.HEALTH_CHECK
+        )
+        for address in probed.health_checks:
+            wanted.setdefault(address, said)
 
 
 def _placed(want: ProbeTarget, address: Address, turn: float) -> ProbeTarget:

@@ -52,7 +52,12 @@ VARIANTS = (
     replace(
         BASE,
         health=HealthSettings(kube_proxy=KubeProxyUse.PREFER),
-        frontends=(FrontendSettings(service="default/b", health=HealthSettings(fall=1)),),
+        frontends=(
+            FrontendSettings(
+                service="default/b",
+                health=HealthSettings(fall=1, kube_proxy=KubeProxyUse.PREFER),
+            ),
+        ),
         sharing=SharingSettings(mode=ProbeSharing.NODE, budget=3.0),
     ),
     replace(

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from nplb.model.health import HealthSettings, ProbeSharing, SharingSettings
+from nplb.model.health import HealthSettings, KubeProxyUse, ProbeSharing, SharingSettings
 from nplb.model.plan import Plan
 from nplb.model.settings import FrontendSettings, Settings
 from nplb.plan.make import make_plan
+from nplb.plan.memo import Memo
 from tests.support.builders import a_cluster, a_node, a_port, a_service, a_snapshot
 
 SETTINGS = Settings(clusters=(a_cluster(),))
@@ -78,6 +79,22 @@ def test_the_plan_stays_while_services_come_and_go() -> None:
     known = {t.address: t for t in first.probes}
     again = [t for t in more.probes if t.address in known]
     assert all(t is known[t.address] for t in again)
+
+
+def test_kube_proxies_are_asked_as_the_first_frontend_says_whichever_changes() -> None:
+    general = HealthSettings(kube_proxy=KubeProxyUse.PREFER)
+    own = FrontendSettings(service="default/s1", health=replace(general, interval_seconds=1.0))
+    settings = replace(SETTINGS, health=general, frontends=(own,))
+    memo, plan = Memo(), Plan()
+    for port in (30001, 30002):
+        services = [a_service("s0", a_port(30000)), a_service("s1", a_port(port))]
+        snapshots = {"prod": a_snapshot(services, [a_node(1)])}
+        plan = make_plan(settings, snapshots, {}, plan, 0.0, memo=memo)
+    assert {t.address.port: t.health.interval_seconds for t in plan.probes} == {
+        10256: 5.0,
+        30000: 5.0,
+        30002: 1.0,
+    }
 
 
 def test_a_service_may_have_probes_of_its_own() -> None:
