@@ -160,7 +160,7 @@ class Edge:
                 return each, False, False
             if _ends(each.leaving.answer) == _ends(packet):
                 return each, True, False
-        if packet.proto == "tcp" and {"syn", "ack"} <= packet.flags:
+        if packet.proto == "tcp" and ({"syn", "ack"} <= packet.flags or "rst" in packet.flags):
             return None, False, False  # an answer to nothing
         return _Connection(original=packet, leaving=packet), False, True
 
@@ -265,10 +265,12 @@ class _Rule:
         return value == ("reply" if self._at.reply else "original")
 
     def _tcp_flags(self) -> bool:
-        for expected in ("tcp", "flags", "!=", "syn", "/"):
-            self._take(expected)
-        mask = set(self._take().split(","))
         packet = self._at.packet
+        self._take("tcp"), self._take("flags")
+        if self._take("!=", "rst") == "rst":
+            return packet.proto == "tcp" and "rst" in packet.flags
+        self._take("syn"), self._take("/")
+        mask = set(self._take().split(","))
         return packet.proto == "tcp" and packet.flags & mask != {"syn"}
 
     def _fib(self) -> bool:

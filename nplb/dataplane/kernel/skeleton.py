@@ -75,12 +75,13 @@ def skeleton(
                 *_each_family(_known),
                 *_each_family(_to_backend),
                 *_each_family(_from_backend),
+                *_each_family(_strays),
             ),
         ),
         Chain(
             name="sent-by-edge",
             hook=f"type filter hook output priority {AFTER_FILTERS}; policy accept;",
-            rules=_each_family(_to_backend),
+            rules=(*_each_family(_to_backend), *_each_family(_resets)),
         ),
         Chain(
             name="received-by-edge",
@@ -142,10 +143,22 @@ def _from_backend(number: int) -> tuple[str, ...]:
     ip = FAMILY[number].ip
     ours = f"{ip} saddr @nodes{number} meta l4proto . th sport @node-ports"
     counted = f"update @{ANSWERED}{number} {{ {ip} saddr . meta l4proto . th sport counter }}"
-    return (
-        f"ct status dnat ct direction reply {ours} {counted}",
-        f"ct state invalid {ours} drop",
-    )
+    return (f"ct status dnat ct direction reply {ours} {counted}",)
+
+
+def _strays(number: int) -> tuple[str, ...]:
+    """Answers that were not rewritten: a client that is sent one resets its connection."""
+    ip = FAMILY[number].ip
+    ours = f"{ip} saddr @nodes{number} meta l4proto . th sport @node-ports"
+    return (f"ct state invalid {ours} drop",)
+
+
+def _resets(number: int) -> tuple[str, ...]:
+    """What the edge's own TCP says to one that was meant for a client. The answer itself has to
+    reach it: it may be the relay's, of a connection that is older than connection tracking."""
+    ip = FAMILY[number].ip
+    ours = f"{ip} daddr @nodes{number} meta l4proto . th dport @node-ports"
+    return (f"ct state invalid tcp flags rst {ours} drop",)
 
 
 def _leaving(number: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from nplb.model.keys import Address, Protocol
 from nplb.model.prefixes import PrefixFile
 from nplb.model.reasons import BackendReason, BackendState, Balance, EndReason
 from nplb.model.relay import Leave, NoBackend, RelayOptions
+from tests.support import packets
 from tests.support.kernelplans import a_frontend, a_plan, with_state, without
 from tests.support.netns import (
     Greeter,
@@ -26,12 +28,14 @@ from tests.support.netns import (
     requires_namespaces,
     site,
 )
+from tests.support.packets import Packet
 
 pytestmark = requires_namespaces
 
 EDGE = Address("10.71.0.1", 443)
 EDGE6 = Address("fd71::1", 443)
 CLOCK = 1_000_000.0
+ETH_P_ALL = 3
 
 
 @pytest.fixture(scope="module")
@@ -493,6 +497,33 @@ async def test_connections_older_than_the_rules_stay_where_they_are(
                 side.sendall(b"through the relay")
                 assert other.recv(64) == b"through the relay"
             assert (await served(world, 2)).total() == 2
+
+
+async def test_an_answer_that_connection_tracking_finds_invalid_resets_nothing(
+    world: Site, plane: KernelPlane
+) -> None:
+    """It reaches the edge's own TCP, which knows no such connection."""
+    await plane.apply(a_plan(a_frontend(ips=("10.72.1.2",))))
+    node = world.nodes[0]
+    with node.entered():
+        heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with heard, sender, await asyncio.to_thread(dial, world.client, EDGE) as sock:
+        greeting(sock)
+        sock.sendall(b"hello")
+        assert sock.recv(16) == b"hello"
+        answer = Packet(heard.recv(2048))
+        while not answer.inner.endswith(b"hello") or answer.ends[1] != 30080:
+            answer = Packet(heard.recv(2048))
+        source, destination = answer.ends[:2], answer.ends[2:]
+        sequence, acknowledged = struct.unpack(">II", answer.inner[4:12])
+        late = (sequence + (1 << 30)) % (1 << 32)
+        forged = packets.tcp(
+            source, destination, packets.ACK, sequence=late, acknowledged=acknowledged
+        )
+        sender.sendto(forged.ip, (destination[0], 0))
+        sock.sendall(b"still here")
+        assert sock.recv(16) == b"still here"
 
 
 async def test_what_only_the_relay_can_do_is_said(world: Site, plane: KernelPlane) -> None:

@@ -1,8 +1,10 @@
 """Frontends on both planes in one edge, and moving between them under a client's eyes."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +26,8 @@ from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address
 from nplb.model.plan import Frontend
 from tests.support.eventually import eventually
+from tests.support.fastpath import flows, pins_removed
+from tests.support.fastpath import frontends as fast_frontends
 from tests.support.kernelplans import a_frontend, a_plan
 from tests.support.netns import (
     Greeter,
@@ -42,11 +46,10 @@ EDGE = Address("10.71.0.1", 443)
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Site]:
-    with (
-        site() as here,
-        Greeter(here.nodes[0], 30080, "one"),
-        Greeter(here.nodes[1], 30080, "two"),
-    ):
+    with site() as here, pins_removed(here.edge), contextlib.ExitStack() as greeters:
+        for port in (30080, 30081):
+            for node, name in zip(here.nodes, ("one", "two"), strict=True):
+                greeters.enter_context(Greeter(node, port, name))
         yield here
 
 
@@ -127,6 +130,23 @@ async def test_a_frontend_moves_to_the_kernel_and_back_and_its_connections_stay(
     assert (await asyncio.to_thread(greet, world.client, Address("10.71.0.1", 444)))[0]
 
 
+async def test_a_node_ends_a_connection_that_is_older_than_the_rules(
+    world: Site, plane: SplitPlane
+) -> None:
+    """Connection tracking begins with the rules: the first that it sees of the connection is its
+    end, and it finds that invalid."""
+    frontend = a_frontend(ips=("10.72.1.2",), node_port=30082)
+    with world.nodes[0].entered():
+        server = socket.create_server(("", 30082))
+    with server:
+        await plane.apply(a_plan(on(PlaneKind.RELAY, frontend)))
+        with await asyncio.to_thread(dial, world.client, EDGE) as client:
+            node = (await asyncio.to_thread(server.accept))[0]
+            await plane.apply(a_plan(on(PlaneKind.KERNEL, frontend)))
+            node.close()
+            assert client.recv(1) == b""
+
+
 async def test_the_next_process_moves_what_workers_serve_on_to_the_kernel_without_a_gap(
     world: Site, tmp_path: Path
 ) -> None:
@@ -201,6 +221,7 @@ clusters:
     manifests: ["{manifests}"]
 listen: {{addresses: "10.71.0.1"}}
 plane: kernel
+kernel: {{fast_path: {fast_path}}}
 health: {{interval: 300ms, timeout: 200ms}}
 admin: {{listen: off}}
 workers: 1
@@ -214,6 +235,11 @@ metadata: {name: web, namespace: shop}
 spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
 ---
 apiVersion: v1
+kind: Service
+metadata: {name: basket, namespace: shop}
+spec: {type: NodePort, sessionAffinity: ClientIP, ports: [{port: 81, nodePort: 30081}]}
+---
+apiVersion: v1
 kind: Node
 metadata: {name: one}
 status: {addresses: [{type: InternalIP, address: 10.72.1.2}]}
@@ -225,10 +251,20 @@ status: {addresses: [{type: InternalIP, address: 10.72.2.2}]}
 """
 
 
+def configured(folder: Path, *, fast_path: bool = False) -> Path:
+    """A configuration with the manifests it names."""
+    manifests = folder / "cluster.yaml"
+    manifests.write_text(MANIFESTS)
+    config = folder / "nplb.yaml"
+    config.write_text(CONFIG.format(manifests=manifests, fast_path=str(fast_path).lower()))
+    return config
+
+
 def start(world: Site, config: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "nplb", "run", "-c", str(config)]
-    with config.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen(["ip", "netns", "exec", world.edge.name, *command], stderr=log)
+    # Not by `ip netns exec`, which hides the BPF file system.
+    with world.edge.entered(), config.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(command, stderr=log)
 
 
 def wait_for_service(world: Site, log: Path, seconds: float = 30) -> None:
@@ -249,17 +285,16 @@ def rules_generation(world: Site) -> int:
 
 
 class Load:
-    """Clients that never rest: some connect again and again, some talk on one connection.
-    `failures` holds what any of them met, `served` how often they were answered."""
+    """Clients that never rest: for each frontend, one connects again and again, and one talks on
+    one connection. `failures` holds what any of them met, `served` how often they were answered."""
 
-    def __init__(self, world: Site, to: Address) -> None:
+    def __init__(self, world: Site, *frontends: Address) -> None:
         self.failures: list[BaseException] = []
         self.served = 0
         self._world = world
-        self._to = to
         self._stop = threading.Event()
-        jobs = [self._connect, self._connect, self._talk, self._talk]
-        self._threads = [threading.Thread(target=self._run, args=(job,)) for job in jobs]
+        jobs = [(job, to) for job in (self._connect, self._talk) for to in frontends]
+        self._threads = [threading.Thread(target=self._run, args=each) for each in jobs]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -279,20 +314,20 @@ class Load:
             time.sleep(0.01)
         assert not self.failures, self.failures
 
-    def _run(self, job: Callable[[], None]) -> None:
+    def _run(self, job: Callable[[Address], None], to: Address) -> None:
         try:
-            job()
+            job(to)
         except BaseException as error:
             self.failures.append(error)
 
-    def _connect(self) -> None:
+    def _connect(self, to: Address) -> None:
         while not self._stop.is_set():
-            greet(self._world.client, self._to)
+            greet(self._world.client, to)
             self.served += 1
             time.sleep(0.002)
 
-    def _talk(self) -> None:
-        with dial(self._world.client, self._to) as sock:
+    def _talk(self, to: Address) -> None:
+        with dial(self._world.client, to) as sock:
             greeting(sock)
             while not self._stop.is_set():
                 sock.sendall(b"still here")
@@ -305,16 +340,16 @@ class Load:
 def test_killed_restarted_and_upgraded_under_load_no_client_notices(
     world: Site, tmp_path: Path
 ) -> None:
-    (tmp_path / "cluster.yaml").write_text(MANIFESTS)
-    config = tmp_path / "nplb.yaml"
-    config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
+    """One of the two frontends is on the fast path, the other on the table."""
+    config = configured(tmp_path, fast_path=True)
     log = config.with_suffix(".log")
-    edge = Address("10.71.0.1", 30080)
     running = start(world, config)
     try:
         wait_for_service(world, log)
-        with Load(world, edge) as load:
+        fast, by_table = (Address("10.71.0.1", port) for port in (30080, 30081))
+        with Load(world, fast, by_table) as load:
             load.more(50)
+            assert set(fast_frontends(world.edge)) == {fast}
             for _ in range(2):
                 running.send_signal(signal.SIGKILL)
                 running.wait(10)
@@ -339,8 +374,11 @@ def test_killed_restarted_and_upgraded_under_load_no_client_notices(
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.02)
             load.more(50)  # it stopped, and the kernel serves on
+            assert flows(world.edge) >= 1
         assert not load.failures
-        flushed = world.edge.run(sys.executable, "-m", "nplb", "run", "--flush")
+        flush = [sys.executable, "-m", "nplb", "run", "--flush"]
+        with world.edge.entered():
+            flushed = subprocess.check_output(flush, text=True)
         assert "deleted" in flushed
         assert world.edge.run("nft", "list", "ruleset") == ""
     finally:
@@ -349,9 +387,7 @@ def test_killed_restarted_and_upgraded_under_load_no_client_notices(
 
 
 def test_an_edge_that_forwards_nothing_ends_the_start_with_77(world: Site, tmp_path: Path) -> None:
-    (tmp_path / "cluster.yaml").write_text(MANIFESTS)
-    config = tmp_path / "nplb.yaml"
-    config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
+    config = configured(tmp_path)
     world.edge.sysctl("net.ipv4.ip_forward", "0")
     try:
         running = start(world, config)
@@ -379,9 +415,7 @@ def test_what_a_change_leaves_is_nothing_and_sysctls_are_left_alone(
         return [line for line in said if line.startswith("net.") and not _moves(line)]
 
     before = sysctls()
-    (tmp_path / "cluster.yaml").write_text(MANIFESTS)
-    config = tmp_path / "nplb.yaml"
-    config.write_text(CONFIG.format(manifests=tmp_path / "cluster.yaml"))
+    config = configured(tmp_path)
     running = start(world, config)
     try:
         wait_for_service(world, config.with_suffix(".log"))

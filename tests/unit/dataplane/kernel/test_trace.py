@@ -1,6 +1,7 @@
 """Packets through the rules of the golden cases: where each goes, and what is made of it."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -165,14 +166,16 @@ def test_a_drained_node_keeps_its_connections_through_a_change() -> None:
     assert edge.send(syn(sport=1)).verdict == "reject"
 
 
-def test_answers_that_belong_to_nothing_reach_nobody() -> None:
-    """They would reset the connection at the edge's own TCP."""
+def test_answers_that_belong_to_nothing_reset_no_connection() -> None:
     edge = edge_with(a_frontend())
     stray = Packet(
         src="10.72.1.2", sport=30080, dst="10.72.1.1", dport=50000, flags=frozenset({"syn", "ack"})
     )
-    assert edge.send(stray).verdict == "drop"
-    from_elsewhere = Packet(
-        src="10.72.1.9", sport=30080, dst="10.72.1.1", dport=50000, flags=frozenset({"syn", "ack"})
-    )
-    assert edge.send(from_elsewhere).verdict == "local"
+    # The edge's own TCP may know them, and if it does not, its reset goes no further.
+    assert edge.send(stray).verdict == "local"
+    reset = replace(stray.answer, flags=frozenset({"rst"}))
+    assert edge.send(reset, local=True).verdict == "drop"
+    assert edge.send(replace(reset, dst="10.72.1.9"), local=True).verdict == "accept"
+    # A client's TCP does not.
+    assert edge.send(replace(stray, dst="192.0.2.7")).verdict == "drop"
+    assert edge.send(replace(stray, src="10.72.1.9", dst="192.0.2.7")).verdict == "accept"
