@@ -161,15 +161,15 @@ class KernelPlane:
 
     async def _speed_up(self) -> None:
         """Let the fast path take what it may. What it can't take goes by the table."""
+        fast = [each for each in self._renderer.rendered if is_fast(each.frontend)]
+        wrong = ""
         try:
-            await asyncio.to_thread(
-                self._fast_path.apply,
-                [each for each in self._renderer.rendered if is_fast(each.frontend)],
-            )
+            await asyncio.to_thread(self._fast_path.apply, fast)
         except HostError as error:
-            if str(error) != self._fast_path_said:
-                log.warning("connections go by the table, without the fast path: %s", error)
-            self._fast_path_said = str(error)
+            wrong = str(error)
+        if wrong and wrong != self._fast_path_said:
+            log.warning("connections go by the table, without the fast path: %s", wrong)
+        self._fast_path_said = wrong
 
     async def _say_way_back(self, frontends: list[Frontend]) -> None:
         """Once, when the first frontend comes that keeps clients' addresses."""

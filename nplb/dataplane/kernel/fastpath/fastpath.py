@@ -101,6 +101,7 @@ class FastPath:
         self._program = Path()
         self._devices: dict[devices.Device, str] = {}  # and what is wrong with it, if anything
         self._repaired = 0.0
+        self._not_repaired = ""  # what was told last of why not
         self._asked = 0  # how many interfaces since the first one
         self._entries = 0
         self._tabulator = Tabulator()
@@ -133,14 +134,13 @@ class FastPath:
 
     def read(self) -> Reading:
         """Counters and open connections. Connections that have had their time are forgotten, and
-        what somebody else has taken away is put back now and then. Errors: as for `apply`."""
-        due = self.on and time.monotonic() - self._repaired >= REPAIR_SECONDS
-        taken_off = self._taken_off() if due else ()
+        what somebody else has taken away is put back now and then; what can't be is told once.
+        Errors: HostError if the maps can't be read."""
+        if self.on and time.monotonic() - self._repaired >= REPAIR_SECONDS:
+            self._look_after()
         with self._lock:
             if not self.on:
                 return Reading()
-            if due:
-                self._repair(taken_off)
             counts = {
                 layout.endpoint_of(node): layout.counts(values)
                 for node, values in self._maps["counters"].entries()
@@ -209,9 +209,23 @@ class FastPath:
         self._entries = found.entries - sum(map(flows.delete, found.over))
         return found
 
+    def _look_after(self) -> None:
+        """Repair what somebody else has done. Counters are read without that, too."""
+        self._repaired = time.monotonic()
+        wrong = ""
+        try:
+            taken_off = self._taken_off()
+            with self._lock:
+                if self.on:
+                    self._repair(taken_off)
+        except HostError as error:
+            wrong = str(error)
+        if wrong and wrong != self._not_repaired:
+            log.warning("the fast path can't be looked after: %s", wrong)
+        self._not_repaired = wrong
+
     def _repair(self, taken_off: Iterable[devices.Device]) -> None:
         """Put back what somebody else has taken away or changed, and follow the edge's routes."""
-        self._repaired = time.monotonic()
         self._let_go_of_deleted()
         if not self.on:
             self._serve()
@@ -239,19 +253,24 @@ class FastPath:
         """Open the maps that an earlier process has left, or make them, and load the programs."""
         folder = home(self._pins)
         _make(folder)
-        if not any(map(devices.attached, devices.devices())):
-            # What nobody's packets come by holds no connections of today: it may be of a namespace
-            # that is gone, whose number this one was given.
-            _forget_others(folder, ())
         maps: dict[str, bpf.BpfMap] = {}
         try:
+            if not any(map(devices.attached, devices.devices())):
+                # What nobody's packets come by holds no connections of today: it may be of a
+                # namespace that is gone, whose number this one was given.
+                _forget_others(folder, ())
             for name, spec in layout.MAPS.items():
                 maps[name] = _open(spec, folder / _pin_name(name))
             self._program = _load(maps, folder / "program")
             _forget_others(folder, {self._program.name, *(_pin_name(name) for name in maps)})
-        except BaseException:
+        except BaseException as error:
             for each in maps.values():
                 each.close()
+            if isinstance(error, OSError):
+                raise HostError(
+                    f"the fast path can't keep its maps: {error}; let nplb's user own {folder}, or "
+                    "delete it"
+                ) from error
             raise
         self._maps = maps
         self._devices = {}
