@@ -61,20 +61,26 @@ def _run(balancer: Coroutine[Any, Any, int]) -> int:
     file or asks for a name may stand still for as long as the file system or the name server does.
     """
     code = 1
+    failure: Exception | None = None
 
     def end() -> None:
         log.warning("a thread stands still in a file or a name lookup: ended without it")
+        if failure is not None:  # nobody else can tell any more
+            log.error("%s", failure, exc_info=None if isinstance(failure, NplbError) else failure)
+        logging.shutdown()
         os._exit(code)
 
     late = threading.Timer(LATE_SECONDS, end)
     late.daemon = True
 
     async def run() -> int:
-        nonlocal code
+        nonlocal code, failure
         try:
             code = await balancer
-        except NplbError as error:
-            code = error.exit_code
+        except Exception as error:
+            failure = error
+            if isinstance(error, NplbError):
+                code = error.exit_code
             raise
         finally:
             late.start()
