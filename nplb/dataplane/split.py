@@ -105,7 +105,9 @@ class SplitPlane:
         to_relay = tuple(f for f in plan.frontends if f.plane is not PlaneKind.KERNEL)
         on_relay = self._keys_on_relay() if to_kernel else frozenset()
         leaving = tuple(f for f in to_kernel if f.key in on_relay)
-        applied = await self._relay.apply(replace(plan, frontends=_sorted(to_relay, leaving)))
+        both = _sorted(to_relay, leaving)
+        applied = await self._relay.apply(replace(plan, frontends=both))
+        self._on_relay = both
         in_kernel = await self._apply_kernel(plan, to_kernel)
         now = self._now()
         kept = self._still_on_relay(leaving, in_kernel, now)
@@ -147,8 +149,10 @@ class SplitPlane:
             if self._left_behind is not None and await self._left_behind():
                 log.info("an earlier process left rules of the kernel plane: they are emptied")
                 kernel = self._make_kernel()
-                await kernel.apply(replace(plan, frontends=()))
-                await kernel.stop()
+                try:
+                    await kernel.apply(replace(plan, frontends=()))
+                finally:
+                    await kernel.stop()
             self._left_behind = None
             return Applied(generation=plan.generation)
         try:
