@@ -85,7 +85,7 @@ class Ledger:
         """Take in a snapshot. `stored` is what the cluster's allocator has stored, if known;
         `limited_to` what part of the cluster the snapshot has, if not all of it.
 
-        Raises RepairError if `stored` can't be read.
+        Raises RepairError if `stored` can't be read; then the ledger is as before.
         """
         rests = (
             self.view is not None
@@ -94,10 +94,10 @@ class Ledger:
             and limited_to == self.view.limited_to
             and 0 <= now - self.view.observed_at < REST_SECONDS
         )
+        self._check(stored, snapshot.services, now)
         same = self._look_at(snapshot.services, now)
         if self.view is not None and rests and same:
             return self.view
-        self._check(stored, snapshot.services, now)
         entries = self._enter(self._known.values(), now)
         used = _count(entries.values())
         self._history.note(now, used)

@@ -79,8 +79,8 @@ class Memo:
 
     Invariant: between two passes `_made` has what the pass before made, or found to hold, by
     candidate (`id`); so what has changed since that pass is all that may make one of them stale.
-    After a pass that did not come to its end, or for another plan than that pass's, there are
-    none.
+    For another plan than that pass's there are none, and after a pass that did not come to its
+    end nothing is known at all.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Memo:
         self, settings: Settings, verdicts: Mapping[Address, Verdict], previous: Plan
     ) -> Mapping[FrontendKey, Frontend]:
         """A pass with these inputs begins. Returns the frontends of the plan before."""
-        if settings is not self._settings:
+        if settings is not self._settings or self._plan is None:
             self._forget()
         if previous is not self._plan:
             self._made = {}

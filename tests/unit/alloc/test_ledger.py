@@ -9,6 +9,7 @@ import pytest
 from nplb.alloc.allocator import PortAllocator, RangeSnapshot
 from nplb.alloc.ledger import Ledger
 from nplb.alloc.portrange import parse_port_range
+from nplb.alloc.repair import RepairError
 from nplb.model.cluster import Service, ServicePort, ServiceType, Snapshot, TrafficPolicy
 from nplb.model.finding import Finding, FindingKind, Severity
 from nplb.model.keys import Protocol, ServiceKey
@@ -312,6 +313,15 @@ def test_a_stored_range_that_is_narrower_now_shows_no_ghosts() -> None:
     ledger = new_ledger("30000-30100")
     view = observe(ledger, T0, stored=stored(32000))
     assert not view.entries
+
+
+def test_a_stored_range_that_makes_no_sense_changes_nothing() -> None:
+    ledger = new_ledger()
+    observe(ledger, T0)
+    with pytest.raises(RepairError):
+        observe(ledger, T0 + 1, service("a", 30080), stored=RangeSnapshot(range="none"))
+    view = observe(ledger, T0 + 2, service("a", 30080))
+    assert [e.number for e in view.entries] == [30080]
 
 
 def test_a_view_stands_while_no_service_changes() -> None:

@@ -1,9 +1,11 @@
 """The plan: what is served where, through which nodes, and why not."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from nplb.model.annotations import Wish, Wishes
 from nplb.model.cluster import ServiceType, Snapshot, TrafficPolicy
 from nplb.model.drain import ManualDrain
 from nplb.model.keys import Address, FrontendKey, Protocol, ServiceKey
@@ -20,6 +22,7 @@ from nplb.model.settings import (
 )
 from nplb.model.verdict import Verdict
 from nplb.plan.make import make_plan
+from nplb.plan.memo import Memo
 from nplb.plan.overrides import unused_overrides
 from nplb.policy.nodes import AUTOSCALER_TAINT, WEIGHT_ANNOTATION
 from tests.support.builders import (
@@ -381,3 +384,22 @@ def test_a_node_with_a_wrong_address_is_left_out_and_nobody_else() -> None:
     details = {left.node: left.detail for left in frontend.left_out}
     assert "within node_networks (192.0.2.0/24); it says 169.254.169.254" in details[liar.name]
     assert "it says no address" in details[broken.name]
+
+
+def test_after_a_pass_that_failed_halfway_nothing_of_it_is_left() -> None:
+    class Failing(dict[ServiceKey, Wish]):
+        """Stands for any fault in the middle of a pass."""
+
+        def get(self, key: ServiceKey, default: Any = None) -> Any:
+            if key.name == "b":
+                raise RuntimeError
+            return super().get(key, default)
+
+    memo, plan = Memo(), Plan()
+    good = {"prod": a_snapshot([a_service("a", a_port(30080))], [a_node(1)])}
+    later = a_snapshot([a_service("a", a_port(30081)), a_service("b")], [a_node(1)])
+    plan = make_plan(SETTINGS, good, {}, plan, 100.0, memo=memo)
+    failing = Wishes(by_service=Failing())
+    with pytest.raises(RuntimeError):
+        make_plan(SETTINGS, {"prod": later}, {}, plan, 101.0, wishes=failing, memo=memo)
+    assert make_plan(SETTINGS, good, {}, plan, 102.0, memo=memo) == plan
