@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nplb.lab.cluster import Lab
 from nplb.lab.timing import Timing
 from nplb.model.kernel import PlaneKind
 from nplb.model.keys import Address
+from tests.support.fastpath import pins_removed
 from tests.support.labmanifests import service
 from tests.support.netns import Namespace, dial, namespaces, requires_namespaces
 
@@ -34,15 +36,16 @@ workers: 1
 
 
 class Client:
-    """A client beyond the edge, which asks a frontend."""
+    """A client beyond the edge, which asks frontends in turn."""
 
-    def __init__(self, lab: Lab, node_port: int) -> None:
+    def __init__(self, lab: Lab, *node_ports: int) -> None:
         assert lab.site is not None
         self._space = Namespace(lab.site.client.name)
-        self.edge = Address(lab.site.edge_client_ip, node_port)
+        self.ip = lab.site.edge_client_ip
+        self._turns = cycle([Address(self.ip, port) for port in node_ports])
 
     def _ask(self) -> str:
-        with dial(self._space, self.edge, timeout=5.0) as sock:
+        with dial(self._space, next(self._turns), timeout=5.0) as sock:
             sock.settimeout(5.0)
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             data = b""
@@ -81,7 +84,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 @pytest.fixture
 async def lab() -> AsyncIterator[Lab]:
-    with namespaces("edge") as made, made["edge"].entered():
+    with namespaces("edge") as made, pins_removed(made["edge"]), made["edge"].entered():
         made["edge"].sysctl("net.ipv4.ip_forward", "1")
         # Pods that are told to stop serve on while rules and nplb take it in.
         timing = replace(Timing.quick(), pod_shutdown=10.0)
@@ -104,12 +107,16 @@ def has_pods(lab: Lab, node: str) -> bool:
 async def test_clients_are_served_while_nodes_break(
     lab: Lab, plane: PlaneKind, tmp_path: Path
 ) -> None:
+    """On the kernel plane, one of the two frontends is on the fast path, the other on the table."""
     await lab.apply(service("web", pods=3))
-    await lab.service_ready("web")
-    client = Client(lab, lab.node_port("web"))
+    await lab.apply(service("basket", pods=3, sessionAffinity="ClientIP"))
+    for name in ("web", "basket"):
+        await lab.service_ready(name)
+    client = Client(lab, lab.node_port("web"), lab.node_port("basket"))
     config = tmp_path / "nplb.yaml"
     config.write_text(
-        CONFIG.format(kubeconfig=lab.kubeconfig_path, edge=client.edge.ip, plane=plane)
+        CONFIG.format(kubeconfig=lab.kubeconfig_path, edge=client.ip, plane=plane)
+        + "kernel: {fast_path: true}\n"
     )
     with (tmp_path / "nplb.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -125,7 +132,8 @@ async def test_clients_are_served_while_nodes_break(
             for _ in range(10):
                 await client.ask()
             lab.faults.clear()
-            await lab.service_ready("web")
+            for name in ("web", "basket"):
+                await lab.service_ready(name)
         await client.well_served()
         # A drain by the autoscaler: nobody notices, not even at first.
         lab.faults.apply(NODE, "drain=60s")
@@ -142,7 +150,7 @@ async def test_answers_that_go_around_the_edge(lab: Lab, tmp_path: Path) -> None
     client = Client(lab, lab.node_port("web"))
     config = tmp_path / "nplb.yaml"
     config.write_text(
-        CONFIG.format(kubeconfig=lab.kubeconfig_path, edge=client.edge.ip, plane="kernel")
+        CONFIG.format(kubeconfig=lab.kubeconfig_path, edge=client.ip, plane="kernel")
         + "kernel: {masquerade: false}\n"
     )
     process = await asyncio.create_subprocess_exec(
