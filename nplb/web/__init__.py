@@ -22,6 +22,6 @@ board      a status in the compact form that the dashboard draws
 overview   what of it the first page shows
 stream     boards and decisions as server-sent events
 static     the dashboard's files
-openapi    the API's description, read off the model's types
+openapi    the API's description; schemas, of values, read off the model's types
 render     frozen dataclasses as JSON
 """
