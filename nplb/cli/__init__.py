@@ -8,7 +8,7 @@ A module that is not listed is the command of its name.
 
 group          finds and loads commands; errors, exit codes
 options        options that several commands share
-client         asks the running nplb; secure, over HTTPS
+client         asks the running nplb; secure, over HTTPS; trust, whom it believes
 services       the Service that somebody names
 output, table  documents as JSON and YAML; tables for eyes
 views          statuses and plans for eyes; explainviews, portviews, topviews, what else is shown

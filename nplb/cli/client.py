@@ -3,7 +3,6 @@
 import http.client
 import ipaddress
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,40 +11,13 @@ import click
 
 from nplb.cli.options import DEFAULT_CONFIG
 from nplb.cli.table import counted, plain
+from nplb.cli.trust import FILE_VARIABLE, trust_in, trusted
 from nplb.model.errors import ConfigurationError, HostError, NplbError
 
 DEFAULT_ADMIN: Final = "http://127.0.0.1:9090"
 TIMEOUT_SECONDS: Final = 5.0
 MAX_BYTES: Final = 512 * 1024 * 1024
-FILE_VARIABLE: Final = "NPLB_TOKEN_FILE"
 _STATUS: Final = "/api/v1/status"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """Whom to believe over HTTPS: an admin server whose certificate leads to the CA of `ca_file`
-    (the system's, if None), or has exactly the certificate of `pinned`, whatever its names.
-    `client_cert` is a PEM file of our own certificate and key. `token_file` has the token that says
-    who asks."""
-
-    ca_file: Path | None = None
-    client_cert: Path | None = None
-    pinned: Path | None = None
-    token_file: Path | None = None
-
-
-_TRUST: Final = "nplb.cli.client.trust"
-
-
-def trust_in(ctx: click.Context, **changes: Path) -> None:
-    """Note, for what this command will ask, whom it is to believe."""
-    ctx.meta[_TRUST] = replace(ctx.meta.get(_TRUST, Trust()), **changes)
-
-
-def _trust() -> Trust:
-    ctx = click.get_current_context(silent=True)
-    found = ctx.meta.get(_TRUST) if ctx is not None else None
-    return found if isinstance(found, Trust) else Trust()
 
 
 def find_admin(admin: str | None, config: Path | None, *, quiet: bool = False) -> str:
@@ -93,7 +65,7 @@ def _url_of(config: Path, quiet: bool) -> str:
             # The configuration is this host's own, so the certificate that it names is the one.
             scheme = "https"
             ctx = click.get_current_context(silent=True)
-            if ctx is not None and _trust().ca_file is None:
+            if ctx is not None and trusted().ca_file is None:
                 trust_in(ctx, pinned=settings.tls.cert)
     except InvalidConfiguration as error:
         # Whoever asks after a refused reload wants the answer of what runs on.
@@ -181,7 +153,7 @@ def _exchange(
     if parts.scheme == "https":
         from nplb.cli.secure import open_https
 
-        trust = _trust()
+        trust = trusted()
         connection = open_https(
             parts.hostname or "",
             parts.port,
@@ -226,7 +198,7 @@ def _exchange(
 
 def _token() -> str:
     """The token of --token-file or $NPLB_TOKEN_FILE; empty without one."""
-    path = _trust().token_file
+    path = trusted().token_file
     return read_token(path) if path is not None else ""
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from nplb.cli.trust import FILE_VARIABLE, trust_in
 from nplb.model.errors import ConfigurationError
 
 DEFAULT_CONFIG = Path("/etc/nplb/nplb.yaml")
@@ -87,8 +88,6 @@ def set_option(command: F) -> F:
 def _trust(kind: str) -> Callable[[click.Context, click.Parameter, Path | None], None]:
     def note(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
         if value is not None:
-            from nplb.cli.client import trust_in
-
             trust_in(ctx, **{kind: value})
 
     return note
@@ -112,7 +111,7 @@ def admin_option(command: F) -> F:
         ),
         (
             "--token-file",
-            "NPLB_TOKEN_FILE",
+            FILE_VARIABLE,
             "token_file",
             "A file with the admin server's token: for changes, and for reading from elsewhere.",
         ),
