@@ -15,7 +15,7 @@ Change = list[int | float]
 # What a row is kept under: a frontend's key as text, or what `row_name` makes of a backend's.
 RowName = str | tuple[str, str, str, int]
 
-# As `worker.frontend` has them.
+# As `worker.backend` has them.
 STATES = {BackendState.DOWN: 0, BackendState.ACTIVE: 1, BackendState.DRAINING: 2}
 
 

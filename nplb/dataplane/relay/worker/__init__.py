@@ -11,7 +11,7 @@ connection  a client and its backend, from accept to end
 side        one socket of a connection, and the bytes that flow from it
 arrival     the PROXY header, and whether the client may come in
 pipes       a pool of pipes for splice
-frontend    frontends and backends: who is given a client, and who waits
+frontend    who of its backends is given a client, and who waits; backend, one of them
 admission   which clients a frontend takes
 affinity    which backend a client came to last
 drain       the connections of a backend that leaves

@@ -16,8 +16,9 @@ from typing import Any
 
 from nplb.dataplane.relay.counters import GENERATION, LOG_DROPPED
 from nplb.dataplane.relay.wire import Decoder, ProtocolError, encode, receive
+from nplb.dataplane.relay.worker.backend import Backend
 from nplb.dataplane.relay.worker.connection import Connection
-from nplb.dataplane.relay.worker.frontend import NEVER, Backend, Frontend
+from nplb.dataplane.relay.worker.frontend import NEVER, Frontend
 from nplb.dataplane.relay.worker.listener import Listener
 from nplb.dataplane.relay.worker.side import Side
 from nplb.dataplane.relay.worker.state import Worker

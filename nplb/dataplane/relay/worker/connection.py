@@ -66,7 +66,8 @@ from nplb.model.reasons import EndReason
 from nplb.policy.hashing import mix, text_hash
 
 if TYPE_CHECKING:
-    from nplb.dataplane.relay.worker.frontend import Backend, Frontend
+    from nplb.dataplane.relay.worker.backend import Backend
+    from nplb.dataplane.relay.worker.frontend import Frontend
     from nplb.dataplane.relay.worker.state import Worker
 
 RESET_ON_CLOSE = pack("ii", 1, 0)

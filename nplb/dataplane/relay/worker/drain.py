@@ -8,7 +8,7 @@ from nplb.dataplane.relay.worker.side import Side
 from nplb.model.reasons import EndReason
 
 if TYPE_CHECKING:
-    from nplb.dataplane.relay.worker.frontend import Backend
+    from nplb.dataplane.relay.worker.backend import Backend
     from nplb.dataplane.relay.worker.state import Worker
 
 # The last part of the time that a drain has, over which its forced ends are spread.

@@ -20,7 +20,8 @@ from nplb.model.reasons import EndReason
 if TYPE_CHECKING:
     from nplb.dataplane.relay.worker.accesslog import AccessLog
     from nplb.dataplane.relay.worker.affinity import AffinityTable
-    from nplb.dataplane.relay.worker.frontend import Backend, Frontend
+    from nplb.dataplane.relay.worker.backend import Backend
+    from nplb.dataplane.relay.worker.frontend import Frontend
     from nplb.policy.addressset import AddressSet
 
 NO_MEMORY = (
