@@ -5,10 +5,13 @@ over them. That option would also let a foreign process of the same user share o
 us share its: so a socket without it is bound first, and shows whether the port is free.
 """
 
+import array
+import contextlib
 import errno
 import ipaddress
 import os
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -16,6 +19,23 @@ from nplb.model.applied import ListenError, no_interface
 from nplb.model.keys import Address
 
 BACKLOG = 4096
+
+# asm-generic/socket.h; the socket module does not name them.
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
+# Classic BPF (linux/filter.h: code, jt, jf, k) over a segment that begins with its TCP header.
+_DROP_SYN = array.array(
+    "B",
+    b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x30, 0, 0, 13),  # load the byte of flags
+            (0x45, 0, 1, 0x02),  # is SYN among them?
+            (0x06, 0, 0, 0),  # yes: drop
+            (0x06, 0, 0, 0xFFFFFFFF),  # no: pass whole
+        )
+    ),
+)
 
 
 class ListenFailedError(Exception):
@@ -55,6 +75,26 @@ def open_listeners(
             sock.close()
         raise ListenFailedError(_explain(address, error, [], ours)) from error
     return opened
+
+
+def ignore_new_clients(sock: socket.socket) -> None:
+    """Begin no handshake on this listener any more, in whatever process it is held. Those that are
+    under way still come to their end, and into its queue.
+
+    To be done before it is closed for good: the kernel resets who is in the queue then, and without
+    this somebody may get there after the last look into it. Who comes meanwhile sends its SYN again
+    after a second, and is refused, or heard by another edge that has the address by then.
+    """
+    address, _ = _DROP_SYN.buffer_info()
+    program = struct.pack("@HP", len(_DROP_SYN) // 8, address)
+    with contextlib.suppress(OSError):  # such as for want of memory: then it is as without
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def hear_new_clients(sock: socket.socket) -> None:
+    """Undo `ignore_new_clients`, if it was done."""
+    with contextlib.suppress(FileNotFoundError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def inode_of(sock: socket.socket) -> int:

@@ -522,7 +522,7 @@ class RelayPlane:
     def close_listeners(self) -> None:
         """Listen no more, from now on. Clients already in a queue are still taken."""
         self._closing = True
-        self._seats.close()
+        self._seats.close_for_good()
         # They end by themselves with their last connection, even if this process is killed now.
         self._pool.retire_all()
 

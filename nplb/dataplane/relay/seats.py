@@ -10,7 +10,13 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 
-from nplb.dataplane.relay.listeners import ListenFailedError, inode_of, open_listeners
+from nplb.dataplane.relay.listeners import (
+    ListenFailedError,
+    hear_new_clients,
+    ignore_new_clients,
+    inode_of,
+    open_listeners,
+)
 from nplb.dataplane.relay.pool import WorkerPool, parse_address
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.survivors import Survivor
@@ -49,6 +55,7 @@ class Seats:
                 place = self._bound.setdefault(row, {}) if known else self._spare
                 sockets = place.setdefault(address, {})
                 if seat not in sockets:
+                    hear_new_clients(sock)  # the control before may have been about to end
                     sockets[seat] = sock
                     del survivor.listeners[row, text, seat]
                     if _is_dual(sock):
@@ -186,6 +193,14 @@ class Seats:
             for sockets in addresses.values()
             for sock in sockets.values()
         }
+
+    def close_for_good(self) -> None:
+        """Close every socket here; workers are to take who is in the queues, and close theirs."""
+        for addresses in self._bound.values():
+            for sockets in addresses.values():
+                for sock in sockets.values():
+                    ignore_new_clients(sock)
+        self.close()
 
     def close(self) -> None:
         """Close every socket here; a worker's copies are its own."""

@@ -264,19 +264,25 @@ async def test_closing_draining_and_stopping() -> None:
         frontend = make_frontend(free_address(), [a])
         await applied(plane, frontend)
         quick, slow = await greeted(frontend.listen[0]), await greeted(frontend.listen[0])
+        pids = [worker.pid for worker in plane.traffic().workers]
+        for pid in pids:  # they have no time for it yet
+            os.kill(pid, signal.SIGSTOP)
         plane.close_listeners()
+        late = asyncio.ensure_future(greeted(frontend.listen[0]))  # noqa: TID251
+        await asyncio.sleep(0.01)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
         drained = asyncio.ensure_future(plane.drain(1.0))  # noqa: TID251
         await quick.close()
         assert await slow.works()
         assert await drained == 1
-        with pytest.raises(ConnectionRefusedError):
-            await greeted(frontend.listen[0])
+        with pytest.raises(ConnectionRefusedError):  # and not taken into a queue, and reset
+            await late
         with pytest.raises(ConnectionResetError):
             await slow.reader.read()
         slow.writer.close()
         counters = frontend_count(plane, frontend)
         assert counters.ends == {EndReason.CLIENT_CLOSED: 1, EndReason.SHUTDOWN: 1}
-        pids = [worker.pid for worker in plane.traffic().workers]
         await plane.stop()
         for pid in pids:
             with pytest.raises(ProcessLookupError):
