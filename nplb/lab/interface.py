@@ -216,6 +216,7 @@ class Listener:
         """Follow the interface's reach and `silent`."""
         reach = self._interface.played_reach
         if reach is Reach.REFUSING:
+            self.take_waiting()
             self._shut()
             return
         if self._sock is None and not self._open():
@@ -232,6 +233,16 @@ class Listener:
                 self._interface.loop.add_reader(self._sock, self._acceptable)
             else:
                 self._interface.loop.remove_reader(self._sock)
+
+    def take_waiting(self) -> None:
+        """Before it listens no longer, or is deaf: accept who has connected already. They have a
+        connection, which on a real machine is the kernel's affair and lives on; closing the socket
+        would reset them. Who comes meanwhile is not heard, and asks again."""
+        if self._sock is not None and self._watched:
+            deafen(self._sock)
+            self._deaf, self._watched = True, False
+            self._interface.loop.remove_reader(self._sock)
+            self._acceptable(BACKLOG)
 
     def close(self) -> None:
         """Stop listening. Connections already accepted live on."""
@@ -293,8 +304,8 @@ class Listener:
         if not permanent:
             self._timer = self._interface.loop.call_later(RETRY_SECONDS, self.settle)
 
-    def _acceptable(self) -> None:
-        for _ in range(ACCEPT_BATCH):
+    def _acceptable(self, most: int = ACCEPT_BATCH) -> None:
+        for _ in range(most):
             if self._sock is None:
                 return
             try:

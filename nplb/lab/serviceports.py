@@ -94,6 +94,8 @@ class ServicePortServer:
 
     def apply(self, rule: Rule) -> None:
         """Treat new connections by this rule from now on."""
+        if self._listener is not None and rule.action is not Action.FORWARD:
+            self._listener.take_waiting()
         self._chooser.rule = rule
         if rule.action is Action.REFUSE:
             self.close()

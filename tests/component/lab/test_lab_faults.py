@@ -1,6 +1,7 @@
 """Faults of nodes and pods, and that clearing them mends everything."""
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
@@ -67,6 +68,10 @@ class Talker:
         await talker.ask()
         return talker
 
+    @classmethod
+    async def on(cls, sock: socket.socket) -> "Talker":
+        return cls(*await asyncio.open_connection(sock=sock))
+
     async def ask(self, seconds: float = 20.0) -> str:
         self.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(seconds):
@@ -75,14 +80,18 @@ class Talker:
 
 async def test_refuse(lab: Lab, web: Address) -> None:
     talker = await Talker.to(web)
+    waiting = socket.create_connection((web.ip, web.port))  # which the lab had no time to accept
     lab.faults.apply(NODE, "refuse")
     assert await refuses(web)
     assert await refuses(Address(web.ip, HEALTHZ_PORT))
     assert await talker.ask()
+    late = await Talker.on(waiting)
+    assert await late.ask(), "a connection of before lives on"
     assert (await get(lab.address("node-1", "web"))).status == 200
     lab.faults.clear(NODE)
     assert (await get(web)).status == 200
     talker.writer.close()
+    late.writer.close()
 
 
 async def test_reset(lab: Lab, web: Address) -> None:
