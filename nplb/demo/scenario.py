@@ -58,12 +58,17 @@ class Scenario:
             self._configuration_is_reloaded,
             self._api_is_away,
         ):
+            stage.traffic.phase = step.__name__.strip("_").replace("_", " ")
             await step()
             self.steps += 1
         await stage.traffic.stop()
 
     def _tell(self, text: str) -> None:
-        self._say(f"{time.monotonic() - self._begun:5.1f} s  {text}")
+        self._say(f"{self.seconds(time.monotonic()):5.1f} s  {text}")
+
+    def seconds(self, at: float) -> float:
+        """How long after its begin a moment of `time.monotonic()` is."""
+        return at - self._begun
 
     async def _steady(self) -> None:
         self._tell("3 nodes, 4 services, clients on each")

@@ -55,6 +55,10 @@ async def check_demo(stage: Stage) -> int:
     tally = stage.traffic.tally
     for reason, count in tally.reasons.most_common():
         print(f"  failed {count} times: {reason}")
+    for failure in tally.failures:
+        when = f"{scenario.seconds(failure.at):5.1f} s  in the step “{failure.phase}”"
+        age = f"{failure.after_seconds:.3f} s after its connect began"
+        print(f"{when}: {failure.reason}, {age}")
     if trouble:
         print(f"  step {scenario.steps + 1} failed: {trouble}")
         print(f"  nplb's log is {stage.balancer.log_path}")
@@ -69,11 +73,14 @@ def progress(tally: Tally) -> str:
 
 
 def closing_line(tally: Tally) -> str:
-    """The demo's last line."""
+    """The demo's last line. A connection that was open when a node went silent, and whose answer
+    came when that was over, is told of apart."""
+    slowest, fresh = tally.slowest_seconds, tally.slowest_fresh_seconds
+    apart = f" ({slowest:.2f} s through the node that went silent)" if slowest > fresh else ""
     return (
         f"demo: {tally.requests} requests, {tally.failed} failed, "
         f"{tally.apart} ended with the node that went silent, "
-        f"{tally.connections} connections, slowest answer {tally.slowest_seconds:.2f} s"
+        f"{tally.connections} connections, slowest answer {fresh:.2f} s{apart}"
     )
 
 

@@ -6,8 +6,10 @@ counted apart if they fail: no balancer can save what was already on its way thr
 """
 
 import asyncio
+import errno
 import itertools
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,24 +19,40 @@ from nplb.aio.tasks import TaskOwner
 from nplb.model.keys import Address
 
 REQUEST_TIMEOUT_SECONDS = 5.0
-# A kept connection is replaced after so many requests, as HTTP clients and servers do.
+# A kept connection is replaced after so many requests, or so many seconds, as HTTP clients and
+# servers do. The time is well within a drain's, also where a machine is slow to answer.
 REQUESTS_PER_CONNECTION = 25
+CONNECTION_SECONDS = 2.0
 PAUSE_SECONDS = 0.02
 TRICKLE_SECONDS = 0.25
+# So many failures are kept one by one.
+FAILURES_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One request that failed: what happened, how long after the connection was begun, when
+    (`time.monotonic()`), and in which `phase` of what was done to the cluster."""
+
+    reason: str
+    after_seconds: float
+    at: float
+    phase: str
 
 
 @dataclass
 class Tally:
     """What the clients saw. `apart` are failures of connections that were open when a node
-    went silent; `reasons` counts the other failures by what happened. `slowest_seconds` is the
-    slowest answer, `slowest_fresh_seconds` that over a connection opened since a node last went
-    silent, connect included."""
+    went silent; `reasons` counts the other failures by what happened, and `failures` has the
+    first of them. `slowest_seconds` is the slowest answer, `slowest_fresh_seconds` that over a
+    connection opened since a node last went silent, connect included."""
 
     requests: int = 0
     failed: int = 0
     apart: int = 0
     connections: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
     pods: Counter[str] = field(default_factory=Counter)
     slowest_seconds: float = 0.0
     slowest_fresh_seconds: float = 0.0
@@ -68,7 +86,7 @@ class Connection:
         except TimeoutError:
             raise ClientError("connect timed out") from None
         except OSError as error:
-            raise ClientError(f"connect failed: {error.strerror or error}") from None
+            raise ClientError(f"connect failed: {_what(error)}") from None
 
     async def request(self) -> str:
         """One request and its answer. Returns the name of the pod that answered."""
@@ -87,7 +105,7 @@ class Connection:
             at = "in the answer" if error.partial else "before the answer"
             raise ClientError(f"connection closed {at}") from None
         except OSError as error:
-            raise ClientError(f"connection broke: {error.strerror or error}") from None
+            raise ClientError(f"connection broke: {_what(error)}") from None
         return self._check(head, body)
 
     def _check(self, head: bytes, body: bytes) -> str:
@@ -115,11 +133,13 @@ class Connection:
 
 
 class Traffic:
-    """A trickle of clients, each its own task, until stopped."""
+    """A trickle of clients, each its own task, until stopped. `phase` is what failures are said
+    to have happened in."""
 
     def __init__(self) -> None:
         self.tally = Tally()
         self.pause_seconds = PAUSE_SECONDS
+        self.phase = ""
         self._tasks = TaskOwner("traffic")
         self._stop: dict[str, asyncio.Event] = {}
         self._running: dict[str, list[asyncio.Task[None]]] = {}
@@ -136,9 +156,10 @@ class Traffic:
         """
         stop = self._stop.setdefault(service, asyncio.Event())
         running = self._running.setdefault(service, [])
-        kinds = [REQUESTS_PER_CONNECTION] * kept + [1] * fresh + [10**9] * lifelong
-        for requests in kinds:
-            client = self._client(service, address, requests, stop.is_set)
+        brief = (REQUESTS_PER_CONNECTION, CONNECTION_SECONDS)
+        kinds = [brief] * kept + [(1, 0.0)] * fresh + [(10**9, math.inf)] * lifelong
+        for requests, seconds in kinds:
+            client = self._client(service, address, requests, seconds, stop.is_set)
             running.append(self._tasks.spawn(client, f"client-{next(self._numbers)}"))
 
     async def stop(self, service: str | None = None) -> None:
@@ -153,8 +174,14 @@ class Traffic:
         self._silent_at = time.monotonic() + lasting_seconds
 
     async def _client(
-        self, service: str, address: Address, requests: int, stopped: Callable[[], bool]
+        self,
+        service: str,
+        address: Address,
+        requests: int,
+        seconds: float,
+        stopped: Callable[[], bool],
     ) -> None:
+        """One connection after another, each for so many requests or so long, until stopped."""
         tally = self.tally
         while not stopped():
             connection = Connection(address, service)
@@ -171,13 +198,14 @@ class Traffic:
                     if connection.over or stopped():
                         break
                     begun = time.monotonic()
+                    if begun - connection.begun_at > seconds:
+                        break
             except ClientError as error:
                 tally.requests += 1
                 if connection.begun_at <= self._silent_at:
                     tally.apart += 1
                 else:
-                    tally.failed += 1
-                    tally.reasons[f"{service}: {error}"] += 1
+                    self._note_failure(f"{service}: {error}", connection)
                     await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 await connection.close()
@@ -188,9 +216,25 @@ class Traffic:
         if connection.begun_at > self._silent_at:
             tally.slowest_fresh_seconds = max(tally.slowest_fresh_seconds, seconds)
 
+    def _note_failure(self, reason: str, connection: Connection) -> None:
+        tally = self.tally
+        tally.failed += 1
+        tally.reasons[reason] += 1
+        if len(tally.failures) < FAILURES_KEPT:
+            at = time.monotonic()
+            after = at - connection.begun_at
+            failure = Failure(reason=reason, after_seconds=after, at=at, phase=self.phase)
+            tally.failures.append(failure)
+
     async def close(self) -> None:
         """End everything at once."""
         await self._tasks.close()
+
+
+def _what(error: OSError) -> str:
+    """Its number by name: asyncio's own text of a failed connect leaves that out."""
+    name = errno.errorcode.get(error.errno or 0)
+    return name or error.strerror or str(error)
 
 
 def _content_length(head: bytes) -> int:
