@@ -99,7 +99,23 @@ def filters(space: Namespace, device: str) -> str:
 
 
 def attached(space: Namespace, device: str) -> bool:
-    return "nplb_fast_path" in filters(space, device)
+    with space.entered():
+        found = devices.Device(device, socket.if_nametoindex(device))
+        return devices.attached(found, fastpath.home())
+
+
+def take_off(space: Namespace, device: str) -> None:
+    """As somebody else might, or the kernel with a namespace: then pins stay of links."""
+    with space.entered():
+        pin = devices.link_of(
+            devices.Device(device, socket.if_nametoindex(device)), fastpath.home()
+        )
+        if not pin.exists():
+            devices._run("tc", "qdisc", "del", "dev", device, "clsact")
+            return
+        link = bpf.pinned(pin)
+        bpf.unlink(link)
+        os.close(link)
 
 
 def gone(space: Namespace, *kept: str) -> bool:
@@ -122,12 +138,21 @@ async def test_another_process_goes_on_with_what_it_finds(world: Site, plane: Ke
         with world.edge.entered():
             stale = fastpath.home() / "flows-0"  # another version's
             bpf.pin(bpf.BpfMap.create(layout.MAPS["flows"]).descriptor, stale)
+            links = bool(devices.links(fastpath.home()))  # which this kernel has
+            if links:  # an interface may have a filter instead
+                devices._run("tc", "qdisc", "add", "dev", "to-client", "clsact")
+                devices._run("tc", "filter", "add", *devices._ours("to-client"), "bpf",
+                             "direct-action", "object-pinned",
+                             str(fastpath.home() / "program"))  # fmt: skip
+                take_off(world.edge, "to-client")
         second = KernelPlane()
         unprobed = with_state(frontend, 1, BackendState.DOWN, BackendReason.PROBING)
         unprobed = with_state(unprobed, 2, BackendState.DOWN, BackendReason.PROBING)
         await second.apply(a_plan(unprobed))
         assert entries(world.edge, "frontends") == before  # whose turn it is too
         assert not stale.exists()
+        assert attached(world.edge, "to-client")
+        assert ("nplb" in filters(world.edge, "to-client")) != links
         assert await served(world.client, 2) == {"one": 1, "two": 1}
         assert (await second.read_counters()).frontends[frontend.key].active == 1
         assert echoes(sock)
@@ -195,8 +220,8 @@ async def test_damage_is_repaired(
     plan = a_plan(a_frontend(kernel=FAST))
     await plane.apply(plan)
     want = frontends(world.edge)
-    world.edge.run("tc", "qdisc", "del", "dev", "to-client", "clsact")
-    world.edge.run("tc", "filter", "del", "dev", "to-node1", "ingress")
+    for device in ("to-client", "to-node1"):
+        take_off(world.edge, device)
     with opened(world.edge, "frontends") as found:
         found.delete(layout.endpoint("10.71.0.1", 443))
         foreign = layout.frontend(layout=1, seats=1, node_port=1, draw=layout.IN_TURN)
@@ -204,7 +229,7 @@ async def test_damage_is_repaired(
     await plane.read_counters()
     assert frontends(world.edge) == want
     monkeypatch.setattr(fastpath, "REPAIR_DEVICES", 1)
-    world.edge.run("tc", "filter", "del", "dev", "to-node2", "ingress")
+    take_off(world.edge, "to-node2")
     for _ in INTERFACES:  # on an edge with many they are asked in turn
         await plane.read_counters()
     assert all(attached(world.edge, device) for device in INTERFACES)
@@ -232,7 +257,7 @@ async def test_pins_of_a_namespace_that_is_gone_are_no_connections(
     with sock:
         await plane.stop()
         for device in INTERFACES:  # a new namespace with the number of an old one has none either
-            world.edge.run("tc", "qdisc", "del", "dev", device, "clsact")
+            take_off(world.edge, device)
         await plane.apply(a_plan(a_frontend(kernel=FAST)))
         assert flows(world.edge) == 0
     assert await served(world.client, 2) == {"one": 1, "two": 1}
@@ -299,6 +324,8 @@ async def test_an_interface_that_comes_later_is_given_the_program(
             assert (await served(made["late"], 1)).total() == 1  # by the table
             await plane.read_counters()
             assert attached(world.edge, "to-late")
+            with world.edge.entered():
+                assert len(devices.links(fastpath.home())) in (0, 4)  # none of the first one
             with await asyncio.to_thread(dial, made["late"], EDGE) as sock:
                 greeting(sock)
                 assert flows(world.edge) == 1
@@ -306,24 +333,38 @@ async def test_an_interface_that_comes_later_is_given_the_program(
             world.edge.run("ip", "link", "del", "to-late")
 
 
-async def test_others_filters_stay(
-    world: Site, plane: KernelPlane, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Beside it, and in its place: then that interface's packets go by the table."""
-    theirs = Path("/sys/fs/bpf") / f"nplb-test-{os.getpid()}"
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """Somebody else's program, pinned."""
+    path = Path("/sys/fs/bpf") / f"nplb-test-{os.getpid()}"
     descriptor = bpf.load("theirs", LETS_PASS, "GPL")
-    bpf.pin(descriptor, theirs)
+    bpf.pin(descriptor, path)
     os.close(descriptor)
+    yield path
+    path.unlink()
+
+
+def add_filter(space: Namespace, device: str, preference: str, program: Path) -> None:
+    with space.entered():  # a shell's `ip netns exec` has another /sys/fs/bpf
+        devices._run("tc", "filter", "add", "dev", device, "ingress", "preference", preference,
+                     "handle", "7", "protocol", "all", "bpf", "direct-action", "object-pinned",
+                     str(program))  # fmt: skip
+
+
+async def test_others_filters_stay(world: Site, plane: KernelPlane, theirs: Path) -> None:
+    """Beside it, and in its place: then that interface's packets go by the table."""
     try:
-        with world.edge.entered():
-            for device, preference in (("to-client", "10"), ("to-node1", devices.PREFERENCE)):
-                devices._run("tc", "qdisc", "add", "dev", device, "clsact")
-                devices._run("tc", "filter", "add", "dev", device, "ingress", "preference",
-                             preference, "handle", "7", "protocol", "all", "bpf", "direct-action",
-                             "object-pinned", str(theirs))  # fmt: skip
+        for device, preference in (("to-client", "10"), ("to-node1", devices.PREFERENCE)):
+            world.edge.run("tc", "qdisc", "add", "dev", device, "clsact")
+            add_filter(world.edge, device, preference, theirs)
         await plane.apply(a_plan(a_frontend(kernel=FAST)))
         assert await served(world.client, 2) == {"one": 1, "two": 1}
         assert attached(world.edge, "to-client")
+        # Among theirs it is a filter, too, which somebody may take away.
+        world.edge.run("tc", "filter", "del", "dev", "to-client", "ingress", "preference",
+                       devices.PREFERENCE)  # fmt: skip
+        await plane.read_counters()
+        assert "nplb" in filters(world.edge, "to-client")
         for device in ("to-client", "to-node1"):
             assert "theirs" in filters(world.edge, device)
         await plane.flush()
@@ -331,7 +372,6 @@ async def test_others_filters_stay(
         for device in ("to-client", "to-node1"):
             assert "theirs" in filters(world.edge, device)
     finally:
-        theirs.unlink()
         for device in ("to-client", "to-node1"):
             world.edge.run("tc", "qdisc", "del", "dev", device, "clsact", check=False)
 
@@ -342,9 +382,11 @@ async def test_it_goes_from_anothers_ingress_qdisc_and_stays_where_tc_is_missing
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    theirs: Path,
 ) -> None:
     world.edge.run("tc", "qdisc", "add", "dev", "to-client", "ingress")
     try:
+        add_filter(world.edge, "to-client", "10", theirs)
         await plane.apply(a_plan(a_frontend(kernel=FAST)))
         assert await served(world.client, 2) == {"one": 1, "two": 1}
         for name in ("ip", "nft"):

@@ -21,7 +21,9 @@ _SYSCALL = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE = 0, 1, 2, 3
 _PROG_LOAD, _PIN, _GET = 5, 6, 7
 _TEST_RUN, _LOOKUP_BATCH, _UPDATE_BATCH, _DELETE_BATCH = 10, 24, 26, 27
+_INFO, _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 15, 28, 29, 34
 _SCHED_CLS = 3  # BPF_PROG_TYPE_SCHED_CLS
+_TCX_INGRESS = 46
 _BATCH = 4096
 _LOG_BYTES = 1 << 20
 # in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
@@ -201,6 +203,10 @@ class _NoSpaceError(HostError):
     """The buffers are too small for one bucket."""
 
 
+class UnknownToKernelError(HostError):
+    """A call that this kernel does not have, or does not take in this way."""
+
+
 def load(name: str, instructions: bytes, licence: str) -> int:
     """Give the kernel a program for tc. Returns its descriptor.
 
@@ -254,8 +260,37 @@ def run(program: int, packet: bytes) -> tuple[int, bytes]:
     return verdict, taken.raw[:size]
 
 
+def link(program: int, interface: int) -> int:
+    """Let a program see what comes in by an interface, before the filters of `tc` do (tcx). Returns
+    the link's descriptor: it stays as long as that is open or a pin names it.
+
+    Errors: UnknownToKernelError before Linux 6.6.
+    """
+    attributes = struct.pack("=IIII", program, interface, _TCX_INGRESS, 0)
+    return _call(_LINK_CREATE, ctypes.create_string_buffer(attributes, 64), "link a program")
+
+
+def relink(link: int, program: int) -> None:
+    """Put another program in the place of a link's, without a gap."""
+    attributes = struct.pack("=IIII", link, program, 0, 0)
+    _call(_LINK_UPDATE, ctypes.create_string_buffer(attributes, 64), "link another program")
+
+
+def unlink(link: int) -> None:
+    """Take a link off its interface, if it is at one."""
+    _call(_LINK_DETACH, ctypes.create_string_buffer(struct.pack("=I", link)), "end a link")
+
+
+def interface_of(link: int) -> int:
+    """The number of a link's interface; 0 once that is gone, or the link was taken off it."""
+    found = ctypes.create_string_buffer(64)
+    attributes = struct.pack("=IIQ", link, len(found), ctypes.addressof(found))
+    _call(_INFO, ctypes.create_string_buffer(attributes), "look at a link")
+    return int(struct.unpack_from("=I", found, 16)[0])  # struct bpf_link_info, tcx.ifindex
+
+
 def pin(descriptor: int, path: Path) -> None:
-    """Let a name in a BPF file system keep a map or program."""
+    """Let a name in a BPF file system keep a map, a program or a link."""
     _object(_PIN, path, descriptor, f"make {path}")
 
 
@@ -291,6 +326,8 @@ def _call(command: int, attributes: ctypes.Array[ctypes.c_char], what: str) -> i
         raise FileNotFoundError(code, text)
     if code == errno.ENOSPC:
         raise _NoSpaceError(text)
+    if code == errno.EINVAL:
+        raise UnknownToKernelError(text)
     if code in (errno.EPERM, errno.EACCES):
         raise HostPermissionError(
             f"{text}. The fast path needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: run nplb as "

@@ -255,14 +255,15 @@ class FastPath:
         _make(folder)
         maps: dict[str, bpf.BpfMap] = {}
         try:
-            if not any(map(devices.attached, devices.devices())):
+            if not any(devices.attached(each, folder) for each in devices.devices()):
                 # What nobody's packets come by holds no connections of today: it may be of a
                 # namespace that is gone, whose number this one was given.
                 _forget_others(folder, ())
             for name, spec in layout.MAPS.items():
                 maps[name] = _open(spec, folder / _pin_name(name))
             self._program = _load(maps, folder / "program")
-            _forget_others(folder, {self._program.name, *(_pin_name(name) for name in maps)})
+            pins = {self._program.name, *(_pin_name(name) for name in maps)}
+            _forget_others(folder, pins | {each.name for each in devices.links(folder)})
         except BaseException as error:
             for each in maps.values():
                 each.close()
@@ -300,6 +301,7 @@ class FastPath:
                         log.warning("the fast path can't be at %s: %s", device.name, error)
                     wrong = str(error)
             self._devices[device] = wrong
+        devices.leave_others(self._devices, self._program.parent)
         served = {layout.NUMBER.pack(d.index) for d, wrong in self._devices.items() if not wrong}
         interfaces = self._maps["interfaces"]
         interfaces.remove({key for key, _ in interfaces.entries()} - served)
@@ -313,7 +315,8 @@ class FastPath:
         self._asked += len(asked)
         if self._asked >= len(ours):
             self._asked = 0
-        return tuple(device for device in asked if not devices.attached(device))
+        folder = self._program.parent
+        return tuple(device for device in asked if not devices.attached(device, folder))
 
     # -- writing ------------------------------------------------------------
 
@@ -382,8 +385,8 @@ def remove(pins: Path = PINS) -> bool:
     if not left_behind(pins):
         return False
     folder = home(pins)
-    for name in devices.names():
-        devices.detach(name)
+    for device in devices.everything():
+        devices.detach(device, folder)
     for each in folder.iterdir():
         each.unlink()
     folder.rmdir()

@@ -30,10 +30,11 @@ def survey(pins: Path = PINS) -> Survey | None:
     """
     if not left_behind(pins):
         return None
+    folder = home(pins)
     with contextlib.ExitStack() as stack:
-        maps = {name: _opened(name, home(pins), stack) for name in ("frontends", "flows", "events")}
+        maps = {name: _opened(name, folder, stack) for name in ("frontends", "flows", "events")}
         return Survey(
-            interfaces=tuple(d.name for d in devices.devices() if devices.attached(d)),
+            interfaces=tuple(d.name for d in devices.devices() if devices.attached(d, folder)),
             frontends=tuple(sorted(layout.front(*each) for each in maps["frontends"].entries())),
             connections=sum(1 for _ in maps["flows"].entries()) // 2,
             events=layout.events(maps["events"].get),
