@@ -7,7 +7,7 @@ client's next packet finds no connection and is answered with a reset.
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from nplb.dataplane.kernel.netlink import (
@@ -76,10 +76,10 @@ def end(chosen: Callable[[Tracked], bool], only: Callable[[Protocol, str, int], 
     return len(doomed)
 
 
-def forget_untranslated(protocol: Protocol, port: int, ip: str | None) -> int:
-    """End the flows to an edge address that have not been rewritten, so that their next packet
-    is seen as a new one: a UDP client that asked before its frontend was there. `ip` None
-    is any address."""
+def forget_untranslated(protocol: Protocol, wanted: Collection[tuple[str | None, int]]) -> int:
+    """End the flows to addresses and ports of the edge that have not been rewritten, so that their
+    next packet is seen as a new one: a UDP client that asked before its frontend was there. None
+    is any address. All connections are read, once for all that are wanted."""
     found: list[tuple[int, bytes, bytes]] = []
     family: int
     with Netlink() as netlink:
@@ -90,7 +90,7 @@ def forget_untranslated(protocol: Protocol, port: int, ip: str | None) -> int:
             answers = _side(parts[_TUPLE_REPLY], source=True)
             if asked is None or asked != answers or asked[0] is not protocol:
                 continue
-            if asked[2] == port and ip in (None, asked[1]):
+            if asked[1:] in wanted or (None, asked[2]) in wanted:
                 family = socket.AF_INET6 if ":" in asked[1] else socket.AF_INET
                 found.append((family, bytes(parts[_TUPLE_ORIGINAL]), bytes(parts[_ID])))
         for family, original, number in found:

@@ -265,14 +265,10 @@ class KernelPlane:
         """A UDP client that asked before its frontend was there has a tracked flow to nobody,
         which would go on past the rules for as long as it keeps asking."""
         before = {a for f in self._frontends if _is_udp(f) for a in f.listen}
-        for address in sorted({a for f in frontends if _is_udp(f) for a in f.listen} - before):
-            wildcard = address.ip in ("0.0.0.0", "::")
-            await asyncio.to_thread(
-                conntrack.forget_untranslated,
-                Protocol.UDP,
-                address.port,
-                None if wildcard else canonical(address.ip),
-            )
+        new = {a for f in frontends if _is_udp(f) for a in f.listen} - before
+        wanted = {(None if a.ip in ("0.0.0.0", "::") else canonical(a.ip), a.port) for a in new}
+        if wanted:
+            await asyncio.to_thread(conntrack.forget_untranslated, Protocol.UDP, wanted)
 
     async def _clean_affinity(self, frontends: list[Frontend]) -> None:
         """Clients are not remembered for a backend that serves no more."""

@@ -111,8 +111,9 @@ class ProxyTable:
                 ),
                 lambda protocol, _ip, _port: protocol is Protocol.UDP,
             )
-            for address in targets.keys() - self._udp:
-                conntrack.forget_untranslated(Protocol.UDP, address.port, address.ip)
+            new = {(address.ip, address.port) for address in targets.keys() - self._udp}
+            if new:
+                conntrack.forget_untranslated(Protocol.UDP, new)
         self._udp = set(targets)
 
 
