@@ -8,7 +8,7 @@ deadline has passed, a policy to close.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nplb.dataplane.kernel.serving import changed_places
+from nplb.dataplane.kernel.serving import changed_places, stretch
 from nplb.model.keys import FrontendKey, Protocol
 from nplb.model.plan import Backend, Frontend
 from nplb.model.reasons import BackendReason, BackendState
@@ -77,9 +77,10 @@ class Leavers:
         now_there = after.backends if after is not None else ()
         if changed_places(now_there, before.backends) is not None:
             return  # the usual case: a state has changed, and nobody has left
-        left = {b.key for b in now_there}
-        for backend in before.backends:
-            if backend.key in left:
+        here, there = stretch(now_there, before.backends)
+        stayed = {b.key for b in now_there[here]}
+        for backend in before.backends[there]:
+            if backend.key in stayed:
                 continue
             deadline = _deadline(before, backend)
             if deadline is None and backend.state is BackendState.ACTIVE:

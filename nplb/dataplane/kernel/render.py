@@ -17,6 +17,7 @@ from nplb.dataplane.kernel.serving import (
     changed_places,
     family_of,
     rows_after,
+    rows_joined,
     rows_of,
 )
 from nplb.dataplane.kernel.skeleton import CLIENT_ENTRIES, LISTEN_MAPS, skeleton
@@ -105,12 +106,15 @@ def render_frontend(frontend: Frontend, before: Rendered | None) -> Rendered:
     if before is not None and before.frontend is frontend:
         return before
     places = None
-    if before is not None:
-        places = changed_places(frontend.backends, before.frontend.backends)
-    if before is None or places is None:
+    if before is None:
         rows = rows_of(frontend)
     else:
-        rows = rows_after(before.rows, frontend.backends, places)
+        now, old = frontend.backends, before.frontend.backends
+        places = changed_places(now, old)
+        if places is None:
+            rows = rows_joined(before.rows, now, old)
+        else:
+            rows = rows_after(before.rows, now, places)
     layouts = tuple([layout_of(frontend, rows, number) for number in families_of(frontend)])
     served = [bool(layout.seats) for layout in layouts]
     if (

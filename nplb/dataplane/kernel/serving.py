@@ -70,6 +70,22 @@ def changed_places(now: tuple[Backend, ...], before: tuple[Backend, ...]) -> lis
     return places if all(same) else None
 
 
+def stretch(now: tuple[Backend, ...], before: tuple[Backend, ...]) -> tuple[slice, slice]:
+    """Where the two differ, in each: what goes before and after are the same objects."""
+    shorter = min(len(now), len(before))
+    start = next(compress(count(), map(is_not, now, before)), shorter)
+    ends = map(is_not, reversed(now), reversed(before))
+    same = min(next(compress(count(), ends), shorter), shorter - start)
+    return slice(start, len(now) - same), slice(start, len(before) - same)
+
+
+def rows_joined(before: Rows, now: tuple[Backend, ...], old: tuple[Backend, ...]) -> Rows:
+    """The rows of backends of which some have come or gone. `before` are those of `old`."""
+    here, there = stretch(now, old)
+    rows = [(b.key.address.ip, b.weight, b.state, b.tier) for b in now[here]]
+    return _joined(before, there.start, there.stop, tuple(rows))
+
+
 def rows_after(before: Rows, now: tuple[Backend, ...], places: Iterable[int]) -> Rows:
     """The rows of backends that have changed in these places alone."""
     changed = [(n, now[n]) for n in places]
@@ -88,6 +104,11 @@ def _changed(rows: Rows, changes: tuple[tuple[int, Row], ...]) -> Rows:
     for place, row in changes:
         changed[place] = row
     return _the_same(tuple(changed))
+
+
+@lru_cache(maxsize=1024)
+def _joined(rows: Rows, start: int, stop: int, instead: tuple[Row, ...]) -> Rows:
+    return _the_same((*rows.all[:start], *instead, *rows.all[stop:]))
 
 
 def serve(rows: tuple[Row, ...], *, fail_open: bool, spill_below: float) -> tuple[bool, ...]:
