@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from nplb.dataplane.kernel.changes import replacement, transaction
+from nplb.dataplane.kernel.crowds import CROWD
 from nplb.dataplane.kernel.nft import Nft
 from nplb.dataplane.kernel.plane import KernelPlane
 from nplb.dataplane.kernel.render import render
@@ -19,7 +20,7 @@ from nplb.model.reasons import BackendReason, BackendState, Balance
 from nplb.model.relay import Leave, NoBackend, RelayOptions
 from nplb.policy.kernel import BALANCES
 from tests.support.fakenft import FakeNft
-from tests.support.kernelplans import a_frontend, a_plan
+from tests.support.kernelplans import a_crowd, a_frontend, a_plan
 from tests.support.netns import namespaces, requires_namespaces
 
 
@@ -29,12 +30,14 @@ class Plans:
     def __init__(self, seed: int, *, hashed: bool = True) -> None:
         self.rng = random.Random(seed)
         self.frontends: dict[str, Frontend] = {}
+        self.crowd: Frontend | None = None  # how each of many is
+        self.size = 0
         self.balances = [
             b for b in BALANCES if hashed or b not in (Balance.MAGLEV, Balance.SOURCE_HASH)
         ]
 
-    def step(self) -> list[Frontend]:
-        """The frontends after one more change."""
+    def step(self, crowds: float = 0.0) -> list[Frontend]:
+        """The frontends after one more change. `crowds` is how likely many change at once."""
         rng = self.rng
         name = f"web-{rng.randrange(6)}"
         frontend = self.frontends.get(name)
@@ -48,7 +51,20 @@ class Plans:
             self.frontends[name] = change(frontend)
             if rng.random() < 0.05:
                 del self.frontends[name]
-        return [self.frontends[key] for key in sorted(self.frontends)]
+        if crowds and rng.random() < crowds:
+            self._gather()
+        crowd = a_crowd(self.crowd, self.size) if self.crowd is not None else []
+        return [*crowd, *(self.frontends[key] for key in sorted(self.frontends))]
+
+    def _gather(self) -> None:
+        """Many have the same backends, and what becomes of one becomes of all."""
+        rng = self.rng
+        if self.crowd is None:
+            ips = [f"192.0.2.{n}" for n in range(1, rng.randrange(2, 14))]
+            self.crowd = a_frontend("all", ips=ips, listen=("198.51.100.1", "::"), edge_port=40000)
+        change = rng.choice([self._state, self._state, self._join, self._leave, self._weigh])
+        self.crowd = change(self.crowd)
+        self.size = CROWD + rng.choice((-1, 0, 0, 0, 0, 1))
 
     def _new(self, name: str) -> Frontend:
         number = int(name[-1])
@@ -120,7 +136,7 @@ class Plans:
 def test_in_memory(seed: int) -> None:
     plans, nft, have = Plans(seed, hashed=seed == 0), FakeNft(), None
     for step in range(200 if seed else 60):
-        frontends = plans.step()
+        frontends = plans.step(crowds=0.0 if seed else 0.5)
         want = render(frontends)
         text = transaction(have, want)
         nft.apply(text)
@@ -154,7 +170,7 @@ async def test_in_the_kernel() -> None:
         with made["edge"].entered():
             plane = KernelPlane(now=lambda: 0.0)
             for step in range(1000):
-                frontends = plans.step()
+                frontends = plans.step(crowds=0.05)
                 if step % 10 == 9:
                     await plane.apply(a_plan(*frontends))
         with made["fresh"].entered():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nplb.dataplane.kernel.crowds import CROWD
 from nplb.model.kernel import KernelOptions, PlaneKind
 from nplb.model.keys import Address, BackendKey, FrontendKey, Protocol, ServiceKey
 from nplb.model.plan import Backend, Frontend, Plan
@@ -54,6 +55,20 @@ def a_frontend(
         plane=PlaneKind.KERNEL,
         kernel=kernel or KernelOptions(),
     )
+
+
+def a_crowd(frontend: Frontend, size: int = CROWD) -> list[Frontend]:
+    """So many that are like this one, each with an edge port of its own: its own and those after
+    it."""
+    return [
+        replace(
+            frontend,
+            key=(key := a_key(f"{frontend.key.service.name}-{n}", protocol=frontend.key.protocol)),
+            listen=tuple(Address(each.ip, each.port + n) for each in frontend.listen),
+            backends=tuple(replace(b, key=b.key._replace(frontend=key)) for b in frontend.backends),
+        )
+        for n in range(size)
+    ]
 
 
 def with_state(

@@ -7,6 +7,7 @@ later packets find their way.
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
@@ -346,8 +347,8 @@ class _Rule:
             return found is wanted
         return _within(key, [word]) is wanted
 
-    def _elements(self, name: str) -> dict[str, str]:
-        return dict(self._edge.table.sets[name.removeprefix("@")].elements)
+    def _elements(self, name: str) -> Mapping[str, str]:
+        return self._edge.table.sets[name.removeprefix("@")].elements
 
     def _known(self, name: str, key: str) -> bool:
         each = self._edge.table.sets[name]
@@ -393,9 +394,9 @@ class _Rule:
         self._take("map")
         name = self._take().removeprefix("@")
         self._take(":")
-        port = int(self._take())
+        port = self._port()
         at = self._at
-        if value is None or at.packet.family != family:
+        if value is None or port is None or at.packet.family != family:
             return False
         each = self._edge.table.sets[name]
         kept = self._edge.remembered if each.dynamic else None
@@ -406,6 +407,15 @@ class _Rule:
         at.connection.dnat = True
         at.packet = replace(at.packet, dst=ip, dport=port)
         raise _EndError("accept")
+
+    def _port(self) -> int | None:
+        """A number, or what a map says of the packet."""
+        if self._words[0].isdigit():
+            return int(self._take())
+        key = self._key()
+        self._take("map")
+        found = self._elements(self._take()).get(key or "")
+        return None if found is None else int(found)
 
 
 def _ends(packet: Packet) -> tuple[str, str, int, str, int]:

@@ -11,6 +11,8 @@ names       names of chains, sets and counters
 serving     which backends serve
 seats       which backend sits at which place of a table
 skeleton    base chains and shared maps
+crowds      what most frontends of a cluster share, so that no node's change is a rule of theirs
+draws       how a frontend's chain gives a backend
 guards      who is turned away
 render      from a plan to a ruleset
 changes     the difference of two rulesets, as one transaction

@@ -21,7 +21,16 @@ def identity(key: FrontendKey) -> str:
     """What all names of one frontend end with."""
     service = key.service
     readable = f"{service.namespace}/{service.name}/{key.port}-{key.protocol.lower()}"
-    unique = text_hash(str(key)) & 0xFFFFFFFF
+    return _unique(str(key), readable)
+
+
+def of_cluster(what: str, cluster: str) -> str:
+    """The name of what frontends of one cluster share."""
+    return f"{what}-{_unique(cluster, cluster)}"
+
+
+def _unique(text: str, readable: str) -> str:
+    unique = text_hash(text) & 0xFFFFFFFF
     return f"{unique:08x}-{_FOREIGN.sub('_', readable)}"[:_MAX_LENGTH]
 
 

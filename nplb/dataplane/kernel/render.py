@@ -6,6 +6,7 @@ README.md in this package shows the packet's way through what is rendered here.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nplb.dataplane.kernel.crowds import Listen
 from nplb.dataplane.kernel.draws import Draw, Layout, chains_of, draw, layout_of
 from nplb.dataplane.kernel.guards import Guard, render_guard
 from nplb.dataplane.kernel.names import Names, identity
@@ -21,7 +22,7 @@ from nplb.dataplane.kernel.serving import (
     rows_of,
 )
 from nplb.dataplane.kernel.skeleton import CLIENT_ENTRIES, LISTEN_MAPS, skeleton
-from nplb.model.keys import FrontendKey
+from nplb.model.keys import Address, FrontendKey
 from nplb.model.plan import Frontend
 
 
@@ -159,15 +160,14 @@ def _piece(frontend: Frontend, served: Iterable[bool]) -> Piece:
         if guard is not None:
             _add_guard(guard, sets, chains, counters)
         first = names.chain if guard is None else names.guard
-        for address in frontend.listen:
-            if family_of(address.ip) == number:
-                where, key = _listen_key(address.ip, address.port, protocol, number)
-                elements.append((f"{where}{number}", key, f"goto {first}"))
+        mine = [address for address in frontend.listen if family_of(address.ip) == number]
+        listens = [_listen(address, protocol, number, frontend.node_port) for address in mine]
+        elements += [(f"{each.kind}{number}", each.key, f"goto {first}") for each in listens]
         if frontend.relay.affinity_seconds:
             affinity_map, remember = _affinity(frontend, names)
             sets.append(affinity_map)
             chains.append(remember)
-        draws.append(draw(frontend, names, serves))
+        draws.append(draw(frontend, names, serves, tuple(listens)))
         elements += _backend_elements(frontend, names)
     return Piece(
         sets=tuple(sets),
@@ -186,12 +186,12 @@ def _add_guard(
     counters.update(guard.counters)
 
 
-def _listen_key(ip: str, port: int, protocol: str, number: int) -> tuple[str, str]:
-    """Which of the shared maps an address is in, and its key there."""
+def _listen(address: Address, protocol: str, number: int, node_port: int) -> Listen:
     exact, wildcard = LISTEN_MAPS
-    if canonical(ip) == FAMILY[number].any:
-        return wildcard, f"{protocol} . {port}"
-    return exact, f"{canonical(ip)} . {protocol} . {port}"
+    ip = canonical(address.ip)
+    if ip == FAMILY[number].any:
+        return Listen(wildcard, f"{protocol} . {address.port}", node_port)
+    return Listen(exact, f"{ip} . {protocol} . {address.port}", node_port)
 
 
 def _affinity(frontend: Frontend, names: Names) -> tuple[ElementSet, Chain]:

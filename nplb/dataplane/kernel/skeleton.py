@@ -22,8 +22,8 @@ AFTER_FILTERS = "filter + 10"
 # first packet. Values are (name of the set, what it counts).
 OPENED, SENT, ANSWERED = "opened", "sent", "answered"
 TRAFFIC_SETS = (OPENED, SENT, ANSWERED)
-# A packet that was in a frontend's chain when a transaction was committed may have asked a map
-# before it was filled and another after it was emptied: it asks once more.
+# A packet that is in a frontend's chain when a transaction is committed may draw by the rule that
+# was there before, and look into the map as it is after: where it finds nobody it asks once more.
 _ASK = ("jump frontends", "jump frontends")
 
 
@@ -41,9 +41,8 @@ def skeleton(
     add("node-ports", "inet_proto . inet_service")
     for number in FAMILIES:
         kind = FAMILY[number].type
-        exact, wildcard = (f"{name}{number}" for name in LISTEN_MAPS)
-        add(exact, f"{kind} . inet_proto . inet_service", "verdict")
-        add(wildcard, "inet_proto . inet_service", "verdict")
+        for name, (key, _) in listen_kinds(number).items():
+            add(f"{name}{number}", key, "verdict")
         add(f"nodes{number}", kind)
         add(f"affinity{number}", f"{kind} . inet_proto . inet_service", "verdict")
         add(f"kept{number}", f"{kind} . inet_proto . inet_service")
@@ -97,6 +96,17 @@ def skeleton(
     for number in FAMILIES:
         chains += _leaving_chains(number, ports)
     return Ruleset(sets=sets, chains={chain.name: chain for chain in chains})
+
+
+def listen_kinds(number: int) -> dict[str, tuple[str, str]]:
+    """Of each of `LISTEN_MAPS` the type of its key, and the key of a packet."""
+    exact, wildcard = LISTEN_MAPS
+    family = FAMILY[number]
+    port, asked = "inet_proto . inet_service", "meta l4proto . th dport"
+    return {
+        exact: (f"{family.type} . {port}", f"{family.ip} daddr . {asked}"),
+        wildcard: (port, asked),
+    }
 
 
 def _each_family(rules: Callable[[int], tuple[str, ...]]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from nplb.model.prefixes import PrefixFile
 from nplb.model.reasons import BackendReason, BackendState, Balance, EndReason
 from nplb.model.relay import Leave, NoBackend, RelayOptions
 from tests.support import packets
-from tests.support.kernelplans import a_frontend, a_plan, with_state, without
+from tests.support.kernelplans import a_crowd, a_frontend, a_plan, with_state, without
 from tests.support.netns import (
     Greeter,
     Site,
@@ -560,15 +560,38 @@ async def test_one_backend_is_one_element(world: Site, plane: KernelPlane) -> No
     assert len(lines) <= 4
 
 
-async def test_one_node_of_all_frontends_is_no_rule(world: Site, plane: KernelPlane) -> None:
+async def test_one_node_of_all_frontends_is_no_rule_of_theirs(
+    world: Site, plane: KernelPlane
+) -> None:
     """Whatever the number of frontends, and each goes on giving all nodes in turn."""
     nft = Recorder()
     recorded = KernelPlane(nft=nft, now=lambda: CLOCK)
-    frontends = [a_frontend(f"web-{n}", edge_port=n) for n in (443, 444)]
-    down = [with_state(f, 1, BackendState.DOWN) for f in frontends]
+    whole = a_frontend()
     both, alone = {"one": 2, "two": 2}, {"two": 4}
-    for plan, wanted in ((frontends, both), (down, alone), (frontends, both)):
-        await recorded.apply(a_plan(*plan))
+    down, gone = with_state(whole, 1, BackendState.DOWN), without(whole, 1)
+    for frontend, wanted in ((whole, both), (down, alone), (whole, both), (gone, alone)):
+        await recorded.apply(a_plan(*a_crowd(frontend)))
         for port in (443, 444):
             assert await served(world, 4, Address(EDGE.ip, port)) == wanted
-    assert not [line for text in nft.written[1:] for line in text.splitlines() if " rule " in line]
+    assert not [line for text in nft.written[1:] for line in text.splitlines() if " f4-" in line]
+
+
+@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP])
+async def test_whose_number_is_in_no_round_is_served(
+    world: Site, plane: KernelPlane, protocol: Protocol
+) -> None:
+    """With so many seats that is every second one."""
+    frontend = a_frontend(
+        ips=("10.72.1.2", "10.72.2.2", "fd72:1::2", "fd72:2::2"),
+        listen=(EDGE.ip, "0.0.0.0", "::"),
+        weights=(211, 210, 211, 210),
+        protocol=protocol,
+        balance=Balance.RANDOM,
+    )
+    await plane.apply(a_plan(*a_crowd(frontend)))
+    for ip in (EDGE.ip, "10.72.1.1", EDGE6.ip):
+        asks = ask if protocol is Protocol.UDP else greet
+        names = [
+            (await asyncio.to_thread(asks, world.client, Address(ip, 443)))[0] for _ in range(12)
+        ]
+        assert set(names) <= {"one", "two"}

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from nplb.dataplane.kernel.changes import transaction
+from nplb.dataplane.kernel.crowds import CROWD, SLOTS
 from nplb.dataplane.kernel.render import Renderer, render
 from nplb.dataplane.kernel.ruleset import ruleset_text
+from nplb.dataplane.kernel.skeleton import LISTEN_MAPS
 from nplb.model.kernel import KernelOptions, Refusal
 from nplb.model.keys import Protocol
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState, Balance
 from nplb.model.relay import NoBackend, RelayOptions
-from tests.support.kernelplans import a_frontend, with_state
+from tests.support.kernelplans import a_crowd, a_frontend, with_state, without
 
 GOLDEN = Path(__file__).parents[3] / "golden/kernel"
 SIX = ("fd72:1::2", "fd72:2::2")
@@ -99,31 +101,45 @@ def test_the_nearest_tier_serves_while_enough_of_it_is_active() -> None:
 
 
 def maps_of(*frontends: Frontend) -> list[tuple[str, int]]:
-    """The maps that frontends draw from: the first letter of the name, and how many seats."""
+    """The maps that frontends draw from: what their names begin with, and how many seats."""
     sets = render(frontends).sets.items()
-    return sorted((name[0], len(s.elements)) for name, s in sets if name[:3] in ("s4-", "b4-"))
+    drawn = [(name.split("-")[0], len(s.elements)) for name, s in sets if s.typeof]
+    return sorted(drawn)
 
 
-def test_frontends_with_the_same_backends_share_maps_and_nothing_else() -> None:
+def test_frontends_with_the_same_backends_share_a_map_and_nothing_else() -> None:
     one, two, other = (a_frontend(f"web-{n}", edge_port=n) for n in (1, 2, 3))
     differs = with_state(other, 1, BackendState.DOWN)
-    assert maps_of(one, two, other) == [("s", 0), ("s", 2)]
-    assert maps_of(one, two, differs) == [("b", 1), ("s", 0), ("s", 2)]
-    assert maps_of(one, differs) == [("b", 1), ("b", 2)]
+    assert maps_of(one, two, other) == [("s4", 2)]
+    assert maps_of(one, two, differs) == [("b4", 1), ("s4", 2)]
+    assert maps_of(one, differs) == [("b4", 1), ("b4", 2)]
 
 
-def test_two_who_see_their_backends_otherwise_than_most_share_one_map() -> None:
-    frontends = [a_frontend(f"web-{n}", edge_port=n) for n in range(1, 6)]
-    frontends[:2] = [with_state(f, 1, BackendState.DOWN) for f in frontends[:2]]
-    assert maps_of(*frontends) == [("s", 0), ("s", 1), ("s", 2)]
+def test_most_of_a_cluster_share_rounds_and_others_do_not() -> None:
+    crowd = a_crowd(a_frontend(ips=[f"192.0.2.{n}" for n in range(1, 12)]), CROWD + 2)
+    assert maps_of(*crowd) == [("rounds4", 836), ("seats4", 11)]  # 76 rounds of 11
+    few = [with_state(f, 1, BackendState.DOWN) for f in crowd[:2]]
+    assert maps_of(*few, *crowd[2:]) == [("rounds4", 836), ("s4", 10), ("seats4", 11)]
+    too_few = [with_state(f, 1, BackendState.DOWN) for f in crowd[:3]]
+    assert maps_of(*too_few, *crowd[3:]) == [("s4", 10), ("s4", 11)]
+    hashed = [replace(f, balance=Balance.SOURCE_HASH) for f in crowd[:2]]
+    assert {name for name, _ in maps_of(*hashed)} == {"b4"}
+    assert maps_of(*a_crowd(a_frontend(weights=(SLOTS, 1)))) == [("s4", SLOTS + 1)]
 
 
-def test_a_node_that_goes_down_for_all_writes_no_rule() -> None:
-    frontends = [a_frontend(f"web-{n}", edge_port=n) for n in range(1, 4)]
-    down = [with_state(frontend, 1, BackendState.DOWN) for frontend in frontends]
-    for before, after in ((frontends, down), (down, frontends)):
-        lines = transaction(render(before), render(after)).splitlines()
-        assert [line.split()[:2] for line in lines] == [["delete", "element"], ["add", "element"]]
+def test_whatever_becomes_of_a_node_for_most_is_one_rule() -> None:
+    ips = [f"192.0.2.{n}" for n in range(1, 101)]
+    whole = a_frontend(ips=ips)
+    down = with_state(whole, 50, BackendState.DOWN)
+    second = with_state(down, 1, BackendState.DRAINING)
+    gone = without(whole, 50)
+    for before, after in ((whole, down), (down, second), (whole, gone)):
+        one, other = (render(a_crowd(frontend)) for frontend in (before, after))
+        for lines in (transaction(one, other), transaction(other, one)):
+            words = [line.split()[:2] for line in lines.splitlines()]
+            rules = [kind for _, kind in words if kind not in ("element", "chain")]
+            assert rules == ["rule"] * len(LISTEN_MAPS)  # of one chain, where nobody has a round
+            assert len(words) <= 10
 
 
 def test_names_never_clash() -> None:
@@ -140,6 +156,13 @@ def test_rendering_again_is_the_same_as_rendering_anew() -> None:
     frontends = [a_frontend(f"web-{n}", edge_port=n) for n in range(1, 6)]
     for _ in range(50):
         place = rng.randrange(len(frontends))
-        node, state = rng.choice((1, 2)), rng.choice(list(BackendState))
-        frontends[place] = with_state(frontends[place], node, state)
+        backends = list(frontends[place].backends)
+        if rng.random() < 0.3 and backends:  # one leaves, and may come back at its place
+            backends.pop(rng.randrange(len(backends)))
+        elif rng.random() < 0.3:
+            backends = [b for b in a_frontend(f"web-{place + 1}").backends if rng.random() < 0.8]
+        elif backends:
+            node = rng.randrange(len(backends))
+            backends[node] = replace(backends[node], state=rng.choice(list(BackendState)))
+        frontends[place] = replace(frontends[place], backends=tuple(backends))
         assert renderer.render(frontends) == render(frontends)

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from nplb.dataplane.kernel.changes import replacement
+from nplb.dataplane.kernel.crowds import CROWD, SLOTS
 from nplb.dataplane.kernel.render import render
 from nplb.model.kernel import KernelOptions
 from nplb.model.plan import Frontend
 from nplb.model.reasons import BackendState, Balance
 from nplb.model.relay import RelayOptions
 from tests.support.fakenft import FakeNft
-from tests.support.kernelplans import a_frontend, with_state
+from tests.support.kernelplans import a_crowd, a_frontend, with_state
 from tests.support.nfttrace import Edge, Packet
 from tests.unit.dataplane.kernel.test_render import CASES
 
@@ -117,18 +118,39 @@ def test_shares_are_exact() -> None:
             assert 250 < seen["10.72.1.2"] < 350
 
 
-def test_shares_are_exact_where_frontends_share_their_maps() -> None:
-    both = [a_frontend(f"web-{n}", ips=NODES, edge_port=n) for n in (1, 2)]
+@pytest.mark.parametrize("size", [2, CROWD])
+def test_shares_are_exact_where_frontends_share_their_maps(size: int) -> None:
+    whole = a_crowd(a_frontend(ips=NODES), size)
     for down in (0, 1):
-        frontends = [with_state(f, 1, BackendState.DOWN) for f in both] if down else both
-        edge = edge_with(*frontends)
+        edge = edge_with(*(with_state(f, 1, BackendState.DOWN) if down else f for f in whole))
         # Taking turns would give each frontend nodes of its own, if they shared a counter.
         sent = [
-            (n, edge.send(syn(dport=n, sport=turn)).packet.dst)
+            (port, edge.send(syn(dport=port, sport=turn)).packet.dst)
             for turn in range(1000, 1006)
-            for n in (1, 2)
+            for port in (443, 444)
         ]
-        assert Counter(sent) == {(n, ip): 6 // (3 - down) for n in (1, 2) for ip in NODES[down:]}
+        expected = {(port, ip): 6 // (3 - down) for port in (443, 444) for ip in NODES[down:]}
+        assert Counter(sent) == expected
+
+
+def test_whose_number_is_in_no_round_is_given_any_seat() -> None:
+    both = a_frontend(
+        ips=(*NODES[:2], "fd72:1::2", "fd72:2::2"),
+        listen=("10.71.0.1", "0.0.0.0", "::"),
+        weights=(211, 210, 211, 210),
+    )
+    edge = edge_with(*a_crowd(both))
+    for to in ("10.71.0.1", "10.72.1.1", "fd71::1"):
+        sent = []
+        for _ in range(SLOTS):
+            outcome = edge.send(syn(dst=to))
+            edge.forget()
+            assert (outcome.verdict, outcome.packet.dport) == ("accept", 30080)
+            sent.append(outcome.packet.dst)
+        turns, again = Counter(sent[:421]), Counter(sent[421:])
+        assert sorted(turns.values()) == [210, 211]
+        assert again.keys() == turns.keys()
+        assert min(again.values()) > 150
 
 
 def test_one_client_has_one_backend_where_it_is_asked_for() -> None:
