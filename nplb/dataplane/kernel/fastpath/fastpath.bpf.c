@@ -608,9 +608,9 @@ static __always_inline bool open_flow(struct __sk_buff *skb, const struct packet
 	}
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct flow back = {.flags = FROM_NODE, .seen = now};
-	there->to.source = seat->source;
-	there->to.destination = seat->node;
-	there->to.destination_port = front->node_port;
+	*there = (struct flow){.to = {.source = seat->source,
+				      .destination = seat->node,
+				      .destination_port = front->node_port}};
 	/* The client's timestamps go on from the edge's clock. A node that remembers a connection which
 	 * it has closed takes a new one from the same port only with a later timestamp (RFC 6191), and
 	 * those of different clients have nothing to do with each other. */
@@ -725,7 +725,7 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p)
 {
 	if (!read_tcp(skb, p))
 		return PASS;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &p->tuple), new = {};
+	struct flow *flow = bpf_map_lookup_elem(&flows, &p->tuple), new;
 	bool opens = p->syn && !p->ack && !p->fin && !p->rst;
 	if (opens && flow) {
 		/* Asked again without an answer, or after the end: another node is tried. */
