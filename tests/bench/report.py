@@ -71,8 +71,9 @@ on the servers without anything between, spread over them by a route alone: the 
 Contenders take turns in every round; the tables have the median of {rounds} rounds, {seconds} s
 for each load, and ratios are medians of each round's ratio. Rounds are many and short, since what a
 machine can do changes within a minute by more than the few hundredths that are compared. CPU is the
-balancer's own processes unless it says otherwise. Client, balancer and servers share the machine, so
-the figures say how the contenders compare, and not what any of them reaches on hardware of its own.
+balancer's own processes unless it says otherwise. Client, balancer and servers share the machine,
+so the figures say how the contenders compare, and not what any of them reaches on hardware of its
+own.
 `nplb-kernel` is the kernel plane's nftables table, `nplb-kernel-fast` the same with
 `kernel.fast_path`; `-2000` is either with 2,000 other frontends of 100 backends installed.
 """
