@@ -23,6 +23,8 @@ accounts      who has which row, and what all rows amount to
 accesspipe    the access log's lines, from all workers
 admitted      which clients a frontend admits, as workers are told
 acknowledged  whether workers have taken what was sent
+told          what workers have been told of frontends, and what of a plan is news
+bindings      which addresses are to be listened on, and which can't be
 plane         `RelayPlane`: takes plans, closes and drains, hands over
 worker/       what runs in the worker process
 """

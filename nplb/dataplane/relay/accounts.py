@@ -35,13 +35,19 @@ from nplb.model.keys import BackendKey, FrontendKey
 
 
 class Accounts:
-    """`rows` and `carried` are the files, -1 for none; they stay their owner's."""
+    """Nothing until `use`."""
 
-    def __init__(self, *, rows: int = -1, carried: int = -1) -> None:
-        self._rows: Rows[RowName] = Rows(fd=rows)
+    def __init__(self) -> None:
+        self._rows: Rows[RowName] = Rows(fd=-1)
         self._keys: dict[int, FrontendKey | BackendKey] = {}
+        self._carried = -1
+        self._ledger = Ledger(-1)
+
+    def use(self, *, rows: int, carried: int) -> None:
+        """Go on with what these files have, and keep it there. They stay their owner's."""
+        self._rows = Rows(fd=rows)
         self._carried = carried
-        self._ledger = Ledger(carried)
+        self.read_on()
 
     def read_on(self) -> None:
         """Take in what the files have and this has not."""

@@ -12,62 +12,35 @@ is the `successor` of a plane that still lives (an upgrade).
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from operator import attrgetter, is_
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nplb.dataplane.relay.accesspipe import AccessPipe
 from nplb.dataplane.relay.accounts import Accounts
 from nplb.dataplane.relay.acknowledged import commit, send_commit
-from nplb.dataplane.relay.admitted import forget_admitted, send_admitted
+from nplb.dataplane.relay.bindings import Bindings
 from nplb.dataplane.relay.pool import Uses, WorkerPool
 from nplb.dataplane.relay.process import WorkerProcess
 from nplb.dataplane.relay.runtime import RuntimeDirectory
 from nplb.dataplane.relay.safe import CARRIED, COUNTERS, ROWS, Safe
-from nplb.dataplane.relay.seats import Seats, Wanted
-from nplb.dataplane.relay.spec import (
-    Change,
-    frontend_message,
-    quick_changes,
-    row_name,
-    sources_name,
-)
+from nplb.dataplane.relay.seats import Seats
 from nplb.dataplane.relay.survivors import Survivor, find_survivors
-from nplb.dataplane.relay.wire import encode
+from nplb.dataplane.relay.told import Told
 from nplb.model.applied import Applied, ListenError, Traffic
 from nplb.model.decision import Decision
-from nplb.model.difference import difference
 from nplb.model.keys import Address, FrontendKey
-from nplb.model.plan import Frontend, Plan
+from nplb.model.plan import Plan
 from nplb.model.reasons import Cause, EndReason
-from nplb.model.relay import NoBackend
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-# After so many frontends, other tasks get their turn.
-BATCH = 50
-_KEY = attrgetter("key")
 
 _CAUSES = {
     EndReason.CONNECT_REFUSED.value: Cause.REFUSED,
     EndReason.CONNECT_TIMEOUT.value: Cause.TIMEOUT,
     EndReason.CONNECT_UNREACHABLE.value: Cause.UNREACHABLE,
 }
-
-
-class _Served:
-    """One frontend as the workers know it. `backend_rows` are in the order of its backends."""
-
-    __slots__ = ("backend_rows", "frontend", "name", "row", "sources")
-
-    def __init__(self, frontend: Frontend, name: str, row: int) -> None:
-        self.frontend = frontend
-        self.name = name
-        self.row = row
-        self.backend_rows: list[int] = []
-        self.sources = ""
 
 
 class RelayPlane:
@@ -126,15 +99,9 @@ class RelayPlane:
         )
         self._seats = Seats(self._pool, self._commit)
         self._accounts = Accounts()
-        self._served: dict[FrontendKey, _Served] = {}
-        # What every worker has, None while some may not; who listens on [::]; who can't listen.
-        self._told: tuple[Frontend, ...] | None = None
-        self._dual: set[FrontendKey] = set()
-        self._unbound: AbstractSet[FrontendKey] = frozenset()
-        # Rows of frontends that workers have from a plan of before, until there is one of ours.
-        self._inherited_rows: set[int] = set()
+        self._told = Told(self._pool, self._seats, self._accounts)
+        self._bindings = Bindings(self._seats, self._told.served)
         self._leaving: list[WorkerProcess] = []
-        self._seats_missing = False
         self._generation = 0
         self._serial = 0
         self._lock = asyncio.Lock()
@@ -157,16 +124,17 @@ class RelayPlane:
         survivors.sort(key=lambda s: (s.retired, not s.same_code))
         self.safe.inherit(s for s in survivors if s.understood)
         self.safe.fill()
-        self._accounts = Accounts(rows=self.safe.get(ROWS), carried=self.safe.get(CARRIED))
-        self._accounts.read_on()
+        self._accounts.use(rows=self.safe.get(ROWS), carried=self.safe.get(CARRIED))
         if not survivors:
             self._pool.start_missing()
             return
         self._leaving = self._pool.take(survivors, replace=self._successor)
+        rows = self._told.inherited_rows
         for survivor in survivors:
             if survivor.understood:
-                self._inherited_rows |= survivor.frontends.keys()
-        self._seats.inherit(survivors, self._inherited_rows)
+                rows.update(survivor.frontends)
+        self._seats.inherit(survivors, rows)
+        self._bindings.seats_missing = True
         for survivor in survivors:
             survivor.close()
         self._bury_lost()
@@ -205,7 +173,7 @@ class RelayPlane:
     async def resume(self) -> None:
         """The successor has failed: go on as before, and take over what it has left."""
         async with self._lock:
-            self._told = None
+            self._told.doubt()
             self._accounts.read_on()
             self._pool.thaw()
             await self._pool.take_strays()
@@ -271,11 +239,10 @@ class RelayPlane:
             new = self._pool.resize(count)
             for worker in self._pool.everyone:
                 self._send_limits(worker)
-            for served in self._served.values():  # limits are shared out anew
-                self._tell(served)
+            self._told.tell_again()
             for worker in new:
                 worker.flush()
-            self._seats_missing = bool(self._seats.fill_all())
+            self._bindings.fill_all()
             self._pool.drop_surplus()
             await self._commit()
 
@@ -293,157 +260,23 @@ class RelayPlane:
 
     def inherited_frontends(self) -> frozenset[FrontendKey]:
         """Those that workers serve from a plan of before, until there is one of ours."""
-        return self._accounts.frontends(self._inherited_rows)
+        return self._told.inherited()
 
     async def _apply(self, plan: Plan) -> dict[FrontendKey, tuple[ListenError, ...]]:
-        gone, come = self._news(plan.frontends)
-        whole, self._told = self._told is None, None
-        for key in gone:
-            self._remove(key)
-        if self._inherited_rows:
-            self._forget_inherited(plan.frontends)
-        changes: list[Change] = []
-        for count, frontend in enumerate(come, 1):
-            served = self._served.get(frontend.key)
-            if served is None:
-                self._add(frontend)
-            elif served.frontend is not frontend:
-                self._change(served, frontend, changes)
-            if count % BATCH == 0:  # the workers begin while the rest is prepared
-                self._pool.flush()
-                await asyncio.sleep(0)
-        if changes:
-            self._pool.send(encode({"op": "backends", "changes": changes}))
-        errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
+        changed = await self._told.tell(plan.frontends)
         self._generation = plan.generation
+        errors: dict[FrontendKey, tuple[ListenError, ...]] = {}
         if not self._closing:
-            errors = await self._listen(plan.frontends if whole else come)
+            errors = await self._bindings.listen(changed)
         else:
             await self._seats.close_spare()
-        self._told = plan.frontends
-        if any(worker.told_sources for worker in self._pool.everyone):
-            used = {served.sources for served in self._served.values()}
-            forget_admitted(self._pool.everyone, used)
+        self._told.have(plan.frontends)
         await self._commit()
         if not self._successor:
             self._retire_leaving()
-            if (rows := self._accounts.recycle(self._counting())) is not None:
+            if (rows := self._accounts.recycle(self._pool.counting)) is not None:
                 self.safe.put(ROWS, rows)
         return errors
-
-    def _news(
-        self, frontends: tuple[Frontend, ...]
-    ) -> tuple[list[FrontendKey], Sequence[Frontend]]:
-        """Those that the workers have and that are not among these, and those of these that they
-        may not have as they are."""
-        if self._told is None:
-            keys = {frontend.key for frontend in frontends}
-            return [key for key in self._served if key not in keys], frontends
-        gone, come = difference(self._told, frontends, _KEY, is_)
-        changed = {frontend.key for frontend in come}
-        return [frontend.key for frontend in gone if frontend.key not in changed], come
-
-    def _forget_inherited(self, wanted: Sequence[Frontend]) -> None:
-        """Remove the frontends of a plan of before that are not in this one."""
-        stay = {self._accounts.row(str(frontend.key)) for frontend in wanted}
-        for row in sorted(self._inherited_rows - stay):
-            self._pool.send({"op": "remove", "row": row})
-            self._seats.leave(row)
-        self._inherited_rows.clear()
-        self._seats_missing = True
-
-    def _add(self, frontend: Frontend) -> None:
-        name = str(frontend.key)
-        served = _Served(frontend, name, self._accounts.take(name, frontend.key, self._counting()))
-        served.backend_rows = self._backend_rows(name, frontend)
-        self._served[frontend.key] = served
-        self._tell(served)
-        self._unlisten_others(served)  # which it may have had in a plan of before
-
-    def _change(self, served: _Served, frontend: Frontend, changes: list[Change]) -> None:
-        old, served.frontend = served.frontend, frontend
-        quick = quick_changes(old, frontend, served.row, served.backend_rows)
-        if quick is not None:
-            changes += quick
-            return
-        name = served.name
-        stay = {row_name(name, backend.key) for backend in frontend.backends}
-        for backend in old.backends:
-            if (left := row_name(name, backend.key)) not in stay:
-                self._accounts.leave(left)
-        served.backend_rows = self._backend_rows(name, frontend)
-        self._unlisten_others(served)
-        self._tell(served)
-
-    def _remove(self, key: FrontendKey) -> None:
-        served = self._served.pop(key)
-        self._pool.send({"op": "remove", "row": served.row})
-        self._seats.leave(served.row)
-        for backend in served.frontend.backends:
-            self._accounts.leave(row_name(served.name, backend.key))
-        self._accounts.leave(served.name)
-
-    def _backend_rows(self, name: str, frontend: Frontend) -> list[int]:
-        counting = self._counting()
-        take = self._accounts.take
-        return [take(row_name(name, b.key), b.key, counting) for b in frontend.backends]
-
-    def _tell(self, served: _Served, only: WorkerProcess | None = None) -> None:
-        self._accounts.write_down()
-        frame = encode(frontend_message(served.frontend, served.row, served.backend_rows))
-        served.sources = sources_name(served.frontend.relay)
-        for worker in (only,) if only is not None else self._pool.everyone:
-            if served.sources:
-                send_admitted(worker, served.sources, served.frontend.relay)
-            worker.send(frame)
-
-    def _unlisten_others(self, served: _Served) -> None:
-        for address in self._seats.of(served.row):
-            if address not in served.frontend.listen:
-                self._seats.unlisten(served.row, address)
-
-    # -- listeners -----------------------------------------------------------
-
-    async def _listen(
-        self, changed: Sequence[Frontend]
-    ) -> dict[FrontendKey, tuple[ListenError, ...]]:
-        """Bind what is not bound yet; what can't be, and why. Of frontends that have not changed
-        that is what failed before."""
-        seats = self._seats
-        self._dual -= {frontend.key for frontend in changed}
-        self._dual |= {f.key for f in changed if any(a.ip == "::" for a in f.listen)}
-        self._dual &= self._served.keys()
-        looked_at: Iterable[_Served] = self._served.values()
-        ipv4_ports: set[int] = set()
-        if self._dual:  # which of them take IPv4 clients depends on all
-            listens = (served.frontend.listen for served in self._served.values())
-            ipv4_ports = {a.port for listen in listens for a in listen if ":" not in a.ip}
-        else:
-            keys = dict.fromkeys((*(f.key for f in changed), *self._unbound))
-            looked_at = [self._served[key] for key in keys if key in self._served]
-        missing: list[Wanted] = []
-        for served in looked_at:
-            row = served.row
-            if _is_unbound(served.frontend):
-                for address in seats.of(row):
-                    seats.unlisten(row, address)
-                continue
-            for address in served.frontend.listen:
-                dual = address.ip == "::" and address.port not in ipv4_ports
-                if not seats.fits(row, address, dual=dual):
-                    if address in seats.of(row):
-                        seats.unlisten(row, address)  # IPv4 clients are to go elsewhere now
-                    missing.append((row, address, dual))
-        errors = await seats.listen(missing)
-        if self._seats_missing:
-            unfilled = seats.fill_all()
-            self._seats_missing = bool(unfilled)
-            for row, found in unfilled.items():
-                errors.setdefault(row, found)
-        names = {s.row: s.frontend.key for s in self._served.values()} if errors else {}
-        failed = {names[row]: tuple(found) for row, found in errors.items()}
-        self._unbound = failed.keys()
-        return failed
 
     # -- generations ---------------------------------------------------------
 
@@ -477,8 +310,7 @@ class RelayPlane:
     def _introduce(self, worker: WorkerProcess) -> None:
         """Tell a new worker everything."""
         self._send_limits(worker)
-        for served in self._served.values():
-            self._tell(served, worker)
+        self._told.introduce(worker)
         self._seats.introduce(worker)
         send_commit(worker, self._generation, self._serial)
 
@@ -509,13 +341,10 @@ class RelayPlane:
                 self._accounts.bury(fd)
                 self.safe.drop(name)
 
-    def _counting(self) -> list[WorkerProcess]:
-        return [w for w in self._pool.everyone if w.memory >= 0 and w.understood]
-
     def traffic(self) -> Traffic:
         """All counters at this moment. Keys that have left the plan are in it while they have
         connections open."""
-        return self._accounts.traffic(self._pool.active, self._counting(), self._pool.restarts)
+        return self._accounts.traffic(self._pool.active, self._pool.counting, self._pool.restarts)
 
     # -- the end -------------------------------------------------------------
 
@@ -561,8 +390,3 @@ class RelayPlane:
         # The counters of what has ended can still be read.
         self._accounts.detach()
         self.safe.close()
-
-
-def _is_unbound(frontend: Frontend) -> bool:
-    """Whether nobody is to listen for it now, so that what is in front goes elsewhere."""
-    return frontend.relay.no_backend is NoBackend.UNBIND and not frontend.active

@@ -91,6 +91,11 @@ class WorkerPool:
         """All of them, retired ones too."""
         return [*self.active, *self.retired]
 
+    @property
+    def counting(self) -> list[WorkerProcess]:
+        """Those whose counters can be read."""
+        return [w for w in self.everyone if w.memory >= 0 and w.understood]
+
     def send(self, message: dict[str, Any] | bytes) -> None:
         """Queue one frame for everyone."""
         for worker in self.everyone:

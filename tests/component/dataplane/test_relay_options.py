@@ -552,7 +552,7 @@ async def test_an_access_log_that_nobody_reads_drops_lines_and_blocks_nobody() -
         asyncio.get_running_loop().remove_reader(plane.safe.get("access-read"))
         for _ in range(100):
             await asyncio.to_thread(come_and_be_reset)
-            if plane._accounts._read(plane._counting())[0][ACCESS_DROPPED]:
+            if plane._accounts._read(plane._pool.counting)[0][ACCESS_DROPPED]:
                 break
         else:
             pytest.fail("no line was dropped")
