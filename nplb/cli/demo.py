@@ -48,15 +48,16 @@ def command(
     line says how many requests there were and how many failed; the exit code is 0 if none
     did, but for connections that were open through the node that went silent.
     """
-    from nplb.demo.show import check_demo, free_network, hold_free_port, show_demo
+    from nplb.demo.show import check_demo, hold_free_network, hold_free_port, show_demo
     from nplb.demo.stage import DEFAULT_EDGE, DEFAULT_NETWORK, Stage
 
     if check and nodes < 3:
         raise click.BadParameter("--check needs 3 nodes or more", param_hint="--nodes")
     # Checks run side by side, with each other and with a demo: each has addresses of its own.
-    network = network or (free_network() if check else DEFAULT_NETWORK)
     directory = directory or (CHECK_DIRECTORY if check else DIRECTORY)
     with ExitStack() as held:
+        if network is None:
+            network = held.enter_context(hold_free_network()) if check else DEFAULT_NETWORK
         if check or not admin_port:
             admin_port = held.enter_context(hold_free_port()).getsockname()[1]
         stage = Stage(

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from nplb.aio.tasks import TaskOwner
 from nplb.demo.scenario import Scenario
@@ -15,15 +16,27 @@ from nplb.model.keys import Address
 
 REPORT_SECONDS = 10.0
 KUBE_PROXY_PORT = 10256
+# The address in a lab's network whose port says that somebody has it.
+MARK = 250
 DEFAULT_ADMIN = Address("127.0.0.1", 9090)
 
 
-def free_network() -> str:
-    """The first network of nodes, from the usual one on, that no lab has."""
+@contextmanager
+def hold_free_network() -> Iterator[str]:
+    """The first network of nodes, from the usual one on, that no lab has. Nobody else who asks is
+    given it until the block ends."""
     for third in range(1, 255):
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind((f"127.0.{third}.1", KUBE_PROXY_PORT))
-            return f"127.0.{third}.0/24"
+        network = f"127.0.{third}"
+        with ExitStack() as held:
+            try:
+                mark = held.enter_context(socket.socket())
+                mark.bind((f"{network}.{MARK}", KUBE_PROXY_PORT))
+                with socket.socket() as node:  # of a lab that was told its network
+                    node.bind((f"{network}.1", KUBE_PROXY_PORT))
+            except OSError:
+                continue
+            yield f"{network}.0/24"
+            return
     raise HostError("every network from 127.0.1.0/24 on has a lab: end one, or name another")
 
 

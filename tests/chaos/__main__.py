@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from nplb.demo.show import free_network, hold_free_port
+from nplb.demo.show import hold_free_network, hold_free_port
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.model.errors import NplbError
 from nplb.model.keys import Address
@@ -21,14 +21,18 @@ RECOVERY_SECONDS = 60.0
 
 async def main(minutes: float, rounds: int, faults: list[Fault], directory: Path) -> int:
     """Play faults in turn, at least each so often, until so many minutes are over."""
-    with hold_free_port() as held:
-        return await _run(minutes, rounds, faults, directory, held.getsockname()[1])
+    with hold_free_port() as held, hold_free_network() as network:
+        return await _run(minutes, rounds, faults, directory, network, held.getsockname()[1])
 
 
 async def _run(
-    minutes: float, rounds: int, faults: list[Fault], directory: Path, admin_port: int
+    minutes: float,
+    rounds: int,
+    faults: list[Fault],
+    directory: Path,
+    network: str,
+    admin_port: int,
 ) -> int:
-    network = free_network()
     stage = Stage(
         directory=directory,
         nodes=3,

@@ -30,7 +30,7 @@ from nplb.control.books import Books
 from nplb.control.findings import FindingBook
 from nplb.control.inputs import Inputs
 from nplb.control.reconciler import Reconciler
-from nplb.demo.show import free_network
+from nplb.demo.show import hold_free_network
 from nplb.health.prober import Prober
 from nplb.lab.cluster import Lab
 from nplb.lab.timing import Timing
@@ -333,10 +333,13 @@ async def follow(hours: int, changes: int, lab: Lab, tell: Callable[[str], None]
 
 async def main(hours: int, changes: int) -> int:
     """Print each hour, and judge. Returns the exit code."""
-    with tempfile.TemporaryDirectory(prefix="nplb-churn-") as place:
+    with (
+        tempfile.TemporaryDirectory(prefix="nplb-churn-") as place,
+        hold_free_network() as network,
+    ):
         lab = Lab(
             nodes=4,
-            network=free_network(),
+            network=network,
             kubeconfig=Path(place) / "kubeconfig",
             timing=Timing.quick(),
         )

@@ -12,7 +12,7 @@ from itertools import cycle
 from pathlib import Path
 
 from nplb.aio.tasks import TaskOwner
-from nplb.demo.show import free_network, hold_free_port
+from nplb.demo.show import hold_free_network, hold_free_port
 from nplb.demo.stage import HTTP_SERVICES, Stage
 from nplb.model.errors import NplbError
 from nplb.model.keys import Address
@@ -146,8 +146,7 @@ def report(soak: Soak, minutes: float) -> tuple[str, bool]:
 
 async def main(minutes: float, directory: Path) -> tuple[str, bool]:
     """The whole run: its page, and whether it is good."""
-    with hold_free_port() as held:
-        network = free_network()
+    with hold_free_port() as held, hold_free_network() as network:
         stage = Stage(
             directory=directory,
             nodes=3,
