@@ -11,16 +11,13 @@ from hypothesis import strategies as st
 
 from nplb.dataplane.relay.counters import FILE_BYTES
 from nplb.dataplane.relay.spec import frontend_message
-from nplb.dataplane.relay.worker.accesslog import AccessLog
 from nplb.dataplane.relay.worker.affinity import FILE_BYTES as AFFINITY_BYTES
-from nplb.dataplane.relay.worker.affinity import AffinityTable
 from nplb.dataplane.relay.worker.channel import Channel
-from nplb.dataplane.relay.worker.loop import Loop
-from nplb.dataplane.relay.worker.state import Worker
 from nplb.model.keys import Address
 from nplb.model.relay import RelayOptions
 from nplb.policy.addressset import AddressSet
 from tests.support.damage import ODD, places
+from tests.support.inprocess import make_worker
 from tests.support.plans import make_frontend
 
 OPS = ["sources", "forget_sources", "frontend", "listen", "unlisten", "remove", "backends"]
@@ -69,23 +66,11 @@ def test_any_frames_leave_a_worker_that_works(
     memory: tuple[memoryview, memoryview], messages: list[dict[str, Any]]
 ) -> None:
     ours, theirs = socket.socketpair()
-    loop = Loop()
     with ours, theirs:
         ours.setblocking(False)
         channel = Channel({}, theirs)
         logged: list[str] = []
-        worker = Worker(
-            index=0,
-            workers=1,
-            loop=loop,
-            counters=memory[0],
-            fd_limit=1024,
-            draw=lambda count: 0,
-            affinity=AffinityTable(memory[1]),
-            access=AccessLog(-1, memory[0]),
-            log=lambda level, event, text: logged.append(text),
-            report_failure=lambda backend, reason: None,
-        )
+        worker = make_worker(*memory, log=lambda level, event, text: logged.append(text))
         channel.attach(worker)
         for message in messages:
             channel.handle(message)
@@ -99,7 +84,7 @@ def test_any_frames_leave_a_worker_that_works(
         channel.handle(FRAME)
         assert 1 in worker.frontends
         worker.frontends[1].load()
-    loop.epoll.close()
+    worker.loop.epoll.close()
 
 
 @given(

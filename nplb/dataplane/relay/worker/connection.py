@@ -13,9 +13,11 @@ Most connections begin at CONNECTING. Any state may be followed by CLOSED.
 
 from _socket import (
     IPPROTO_IP,
+    IPPROTO_TCP,
     SO_ERROR,
     SO_LINGER,
     SOL_SOCKET,
+    TCP_INFO,
     socket,
 )
 from errno import (
@@ -75,6 +77,7 @@ NO_SOURCE = (EMFILE, ENFILE, EADDRNOTAVAIL)
 # What a socket says when its other end stopped answering, rather than said that it is gone.
 LOST = (ETIMEDOUT, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH)
 IP_BIND_ADDRESS_NO_PORT = 24
+TCP_SYN_SENT = 2  # the first byte of TCP_INFO is the state
 LONG = 1e17
 # How long a client waits for a descriptor toward its backend, and how often that is tried.
 SCARCE = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
@@ -278,6 +281,11 @@ class Connection:
             if mask & READABLE and self.state == OPEN:
                 side.on_event(mask & ~EPOLLOUT)
 
+    def _has_an_answer(self) -> bool:
+        """Whether the backend has answered or refused, though no event has told so yet."""
+        assert self.server is not None
+        return self.server.sock.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] != TCP_SYN_SENT
+
     def _opened(self, seconds: float) -> None:
         """The backend has answered."""
         backend, frontend = self.backend, self.frontend
@@ -378,6 +386,9 @@ class Connection:
             if now < self.deadline:
                 loop.wake_at(self, self.deadline)
             elif self.state == CONNECTING:
+                if self._has_an_answer():
+                    loop.wake_at(self, now)  # this process was late: its event is still to come
+                    return
                 self._drop_server()
                 self._connect_failed(ETIMEDOUT)
                 self.connect()
