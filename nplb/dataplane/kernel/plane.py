@@ -81,7 +81,6 @@ class KernelPlane:
         self._chosen: dict[str, frozenset[str]] = {}
         self._adopted: Seated | None = None
         self._sweeps: dict[Source, int] = {}
-        self._active: dict[str, int] = {}
         self._traffic = Traffic()
         self._looked = float("-inf")
 
@@ -342,7 +341,6 @@ class KernelPlane:
         for (ip, port), count in fast.live.items():
             key = f"{ip} . tcp . {port}"
             counted[key] = counted.get(key, 0) + count
-        self._active = counted
         self._traffic = replace(
             self._meters.traffic(frontends, counted),
             fast_path=self._meters.fast_path(fast.connections, fast.events),

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +127,8 @@ class FastPath:
             if not self.on and not self._chosen and not left_behind(self._pins):
                 return
             try:
-                self._serve()
+                with _pins_at(self._pins):
+                    self._serve()
             except HostError:
                 self._stand_aside()
                 raise
@@ -215,7 +216,7 @@ class FastPath:
         wrong = ""
         try:
             taken_off = self._taken_off()
-            with self._lock:
+            with self._lock, _pins_at(self._pins):
                 if self.on:
                     self._repair(taken_off)
         except HostError as error:
@@ -264,14 +265,9 @@ class FastPath:
             self._program = _load(maps, folder / "program")
             pins = {self._program.name, *(_pin_name(name) for name in maps)}
             _forget_others(folder, pins | {each.name for each in devices.links(folder)})
-        except BaseException as error:
+        except BaseException:
             for each in maps.values():
                 each.close()
-            if isinstance(error, OSError):
-                raise HostError(
-                    f"the fast path can't keep its maps: {error}; let nplb's user own {folder}, or "
-                    "delete it"
-                ) from error
             raise
         self._maps = maps
         self._devices = {}
@@ -393,14 +389,23 @@ def remove(pins: Path = PINS) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _pins_at(pins: Path) -> Iterator[None]:
+    """What the file system refuses is HostError."""
+    try:
+        yield
+    except OSError as error:
+        raise HostError(
+            f"the fast path can't keep its maps: {error}; let nplb's user own {home(pins)}, or "
+            "delete it"
+        ) from error
+
+
 def _make(folder: Path) -> None:
     lacks = missing_for_fast_path(examine())
     if lacks:
         raise HostPermissionError(f"kernel.fast_path lacks {'; '.join(lacks)}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise HostError(f"the fast path can't keep its maps in {folder}: {error}") from error
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _pin_name(name: str) -> str:

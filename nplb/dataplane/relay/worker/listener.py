@@ -123,7 +123,7 @@ class Listener:
         self.worker.fixed_fds -= 1
 
     def _pause(self) -> None:
-        """Leave clients in the queue until there are descriptors again."""
+        """Leave clients in the queue until there are descriptors and memory again."""
         loop = self.worker.loop
         self.worker.counters[ACCEPT_PAUSES] += 1
         loop.wake_at(self, loop.now + PAUSE_SECONDS)
