@@ -136,19 +136,22 @@ def asking_for_fast_path(settings: Settings) -> Iterator[tuple[str, tuple[str, .
 
 
 def plane_of(settings: Settings, entry: FrontendSettings) -> PlaneKind:
-    """The plane of an entry: its own, or that of its whole Service, or the general one."""
+    """The plane of an entry's frontends: its own, or that of another entry that names them too, or
+    the general one."""
     plane: PlaneKind = _in_force(settings, entry, "plane")
     return plane
 
 
 def _in_force(settings: Settings, entry: FrontendSettings, name: str) -> Any:
-    chain = [entry]
-    if entry.port is not None:
-        chain += [
-            other
-            for other in settings.frontends
-            if (other.service, other.port) == (entry.service, None)
-            and other.cluster in (None, entry.cluster)
-        ]
-    own = (value for one in chain if (value := getattr(one, name)) is not None)
-    return next(own, getattr(settings, name))
+    """What holds for an entry's frontends: entries with their port go before those of the whole
+    Service, and then earlier ones before later ones, as a plan has it (`plan/overrides.py`)."""
+    naming = [
+        other
+        for other in settings.frontends
+        if other.service == entry.service
+        and other.port in (None, entry.port)
+        and other.cluster in (None, entry.cluster)
+    ]
+    naming.sort(key=lambda other: other.port is None)
+    set_by = (value for one in naming if (value := getattr(one, name)) is not None)
+    return next(set_by, getattr(settings, name))

@@ -11,7 +11,8 @@ from nplb.model.keys import Protocol
 from nplb.model.plan import Frontend
 from nplb.model.prefixes import PrefixFile
 from nplb.model.relay import Leave, NoBackend, RelayOptions
-from nplb.policy.kernel import fast_path_obstacle, served_by
+from nplb.model.settings import FrontendSettings, Settings
+from nplb.policy.kernel import asking_for_fast_path, fast_path_obstacle, plane_of, served_by
 from tests.support.kernelplans import a_frontend
 
 FILE = PrefixFile(path="clients.txt", digest="0", count=1, prefixes=((4, 0x0A000000, 8),))
@@ -55,3 +56,15 @@ def test_what_keeps_a_frontend_from_it(frontend: Frontend, obstacle: str) -> Non
 def test_it_is_named_only_where_it_is_asked_for() -> None:
     assert served_by(a_frontend()) == "kernel"
     assert served_by(replace(asking(), plane=PlaneKind.RELAY)) == "relay"
+
+
+def test_entries_count_for_each_other_as_in_a_plan() -> None:
+    one, whole, port = (
+        FrontendSettings(service="shop/web", cluster="one", kernel=FAST),
+        FrontendSettings(service="shop/web", plane=PlaneKind.KERNEL),
+        FrontendSettings(service="shop/web", cluster="one", port="https", plane=PlaneKind.RELAY),
+    )
+    settings = Settings(clusters=(), frontends=(one, whole, port))
+    planes = [plane_of(settings, entry) for entry in settings.frontends]
+    assert planes == [PlaneKind.KERNEL, PlaneKind.KERNEL, PlaneKind.RELAY]
+    assert dict(asking_for_fast_path(settings)) == {"frontends[0]": ()}
