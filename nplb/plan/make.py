@@ -44,20 +44,7 @@ def make_plan(
     """
     memo = Memo() if memo is None else memo
     before = memo.begin(settings, verdicts, previous)
-    candidates: list[Candidate] = []
-    skipped: list[Skipped] = []
-    clusters: dict[str, Known] = {}
-    for cluster in sorted(settings.clusters, key=lambda c: c.name):
-        snapshot = snapshots.get(cluster.name)
-        if snapshot is not None:
-            finder = memo.finder(settings, cluster)
-            found, left = finder.find(snapshot.services, wishes.by_service)
-            candidates += found
-            skipped += left
-            if found:
-                known = memo.know(settings, cluster, snapshot, drains, found)
-                clusters[cluster.name] = known
-
+    candidates, skipped, clusters = _find(settings, snapshots, drains, wishes, memo)
     pools = gather_pools(settings, candidates)
     served, over = within_quota(pools.candidates, settings.frontends_per_namespace, before)
     skipped += (*pools.skipped, *over)
@@ -75,17 +62,20 @@ def make_plan(
         known = clusters[candidate.cluster.name]
         new = memo.again(candidate, known, earlier)
         if new is None:
-            frontend, probes = make_frontend(
-                settings,
+            new = memo.keep(
                 candidate,
-                known.view,
-                verdicts,
-                earlier,
-                now,
-                evidence=known.evidence,
-                most_nodes=known.most_nodes,
+                known,
+                *make_frontend(
+                    settings,
+                    candidate,
+                    known.view,
+                    verdicts,
+                    earlier,
+                    now,
+                    evidence=known.evidence,
+                    most_nodes=known.most_nodes,
+                ),
             )
-            new = memo.keep(candidate, known, frontend, probes)
         made.append(new)
         return new.frontend
 
@@ -121,6 +111,31 @@ def make_plan(
     plan = previous if plan == previous else replace(plan, generation=previous.generation + 1)
     memo.end(previous, plan, made)
     return plan
+
+
+def _find(
+    settings: Settings,
+    snapshots: Mapping[str, Snapshot],
+    drains: Sequence[ManualDrain],
+    wishes: Wishes,
+    memo: Memo,
+) -> tuple[list[Candidate], list[Skipped], dict[str, Known]]:
+    """The ports that want a frontend, those that get none, and what is known of the clusters that
+    have any of the former, in order of their names."""
+    candidates: list[Candidate] = []
+    skipped: list[Skipped] = []
+    clusters: dict[str, Known] = {}
+    for cluster in sorted(settings.clusters, key=attrgetter("name")):
+        snapshot = snapshots.get(cluster.name)
+        if snapshot is not None:
+            finder = memo.finder(settings, cluster)
+            found, left = finder.find(snapshot.services, wishes.by_service)
+            candidates += found
+            skipped += left
+            if found:
+                known = memo.know(settings, cluster, snapshot, drains, found)
+                clusters[cluster.name] = known
+    return candidates, skipped, clusters
 
 
 def _lost(ports: Ports) -> Iterator[Skipped]:
