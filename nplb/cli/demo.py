@@ -53,9 +53,9 @@ def command(
 
     if check and nodes < 3:
         raise click.BadParameter("--check needs 3 nodes or more", param_hint="--nodes")
-    # Checks run side by side, with each other and with a demo: each has addresses of its own.
     directory = directory or (CHECK_DIRECTORY if check else DIRECTORY)
     with ExitStack() as held:
+        # Checks run side by side, with each other and with a demo: each has addresses of its own.
         if network is None:
             network = held.enter_context(hold_free_network()) if check else DEFAULT_NETWORK
         if check or not admin_port:
