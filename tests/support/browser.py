@@ -10,10 +10,12 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright import async_api as playwright
+
+if TYPE_CHECKING:
+    from playwright import async_api as playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -39,7 +41,7 @@ class Page:
     """One tab. `errors` are exceptions, console errors and refusals of the content policy;
     `requested` every URL that was asked for."""
 
-    def __init__(self, tab: playwright.Page) -> None:
+    def __init__(self, tab: "playwright.Page") -> None:
         self.tab = tab
         self.errors: list[str] = []
         self.requested: list[str] = []
@@ -47,7 +49,7 @@ class Page:
         tab.on("console", self._heard)
         tab.on("request", lambda request: self.requested.append(request.url))
 
-    def _heard(self, message: playwright.ConsoleMessage) -> None:
+    def _heard(self, message: "playwright.ConsoleMessage") -> None:
         if message.type == "error":
             self.errors.append(f"{message.text} {message.location}")
 
@@ -91,7 +93,7 @@ class Page:
 class Browser:
     """A running Chromium."""
 
-    def __init__(self, running: playwright.Browser) -> None:
+    def __init__(self, running: "playwright.Browser") -> None:
         self._running = running
 
     async def open(
@@ -115,6 +117,8 @@ class Browser:
 @contextlib.asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
     """A browser, whose downloads go to `folder`."""
+    from playwright import async_api as playwright
+
     assert CHROMIUM is not None
     async with playwright.async_playwright() as driver:
         running = await driver.chromium.launch(

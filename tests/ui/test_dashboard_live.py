@@ -15,7 +15,7 @@ from nplb.cli import main
 from nplb.lab.cluster import Lab
 from tests.support.browser import IN_A_BROWSER, Browser, Page
 from tests.support.edge import Edge, make_edge, of_lab
-from tests.support.lab import Networks, make_lab
+from tests.support.lab import claim_networks, make_lab
 from tests.support.labmanifests import service
 
 pytestmark = IN_A_BROWSER
@@ -43,31 +43,40 @@ spec:
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def lab(networks: Networks) -> AsyncIterator[Lab]:
-    async with make_lab(networks) as lab:
-        await lab.apply(service("web", node_port=30080, pods=3))
-        await lab.apply(service("api", node_port=30090, pods=3))
-        await lab.service_ready("default/web")
-        await lab.service_ready("default/api")
-        yield lab
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Edge, Lab]]:
+    """One for all tests: each leaves it as it was."""
+    folder = tmp_path_factory.mktemp("edge")
+    with claim_networks() as networks:
+        async with make_lab(networks) as lab, make_edge(folder, networks) as edge:
+            for name, port in (("web", 30080), ("api", 30090)):
+                await lab.apply(service(name, node_port=port, pods=3))
+                await lab.service_ready(f"default/{name}")
+            token = folder / "token"
+            token.write_text(TOKEN)
+            token.chmod(0o600)
+            (folder / "state").mkdir()
+            await edge.begin(
+                of_lab(lab),
+                admin=json.dumps({"listen": edge.admin, "token_file": str(token)}),
+                state_dir=str(folder / "state"),
+                workers="1",
+            )
+            yield edge, lab
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def edge(tmp_path: Path, networks: Networks, lab: Lab) -> AsyncIterator[Edge]:
-    async with make_edge(tmp_path, networks) as edge:
-        token = tmp_path / "token"
-        token.write_text(TOKEN)
-        token.chmod(0o600)
-        (tmp_path / "state").mkdir()
-        await edge.begin(
-            of_lab(lab),
-            admin=json.dumps({"listen": edge.admin, "token_file": str(token)}),
-            state_dir=str(tmp_path / "state"),
-            workers="1",
-        )
-        await edge.until(lambda status: _active(status) == 6, "every node to work")
-        yield edge
+async def lab(running: tuple[Edge, Lab]) -> AsyncIterator[Lab]:
+    _, lab = running
+    yield lab
+    lab.faults.clear()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def edge(running: tuple[Edge, Lab]) -> Edge:
+    edge, _ = running
+    await edge.until(lambda status: _active(status) == 6, "every node to work")
+    return edge
 
 
 def _active(status: dict[str, Any]) -> int:
