@@ -61,14 +61,12 @@ def command(
 
 def delete_rules() -> None:
     """Remove the table and the fast path, and say so."""
-    from nplb.dataplane.kernel.fastpath.fastpath import left_behind
     from nplb.dataplane.kernel.nft import Nft
     from nplb.dataplane.kernel.plane import delete_table
     from nplb.dataplane.kernel.ruleset import TABLE
 
-    also = " and the fast path" if left_behind() else ""
-    if asyncio.run(delete_table(Nft())):
-        click.echo(f"deleted the table {TABLE}{also}")
+    if deleted := asyncio.run(delete_table(Nft())):
+        click.echo(f"deleted {' and '.join(deleted)}")
     else:
         click.echo(f"there is no table {TABLE}: nothing to delete")
 

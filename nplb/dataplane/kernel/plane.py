@@ -120,7 +120,7 @@ class KernelPlane:
             self._have, self._generation = None, -1
             self._fast_path.close()
             self._meters.settle_fast_path()
-            return await delete_table(self._nft)
+            return bool(await delete_table(self._nft))
 
     # -- applying -----------------------------------------------------------
 
@@ -135,10 +135,16 @@ class KernelPlane:
         want = self._renderer.render(held, await self._table_ports(held))
         text = await asyncio.to_thread(transaction, found, want)
         # While nft works: both take long where there are many frontends.
-        _, due = await asyncio.gather(
+        failure, due = await asyncio.gather(
             self._write(text, want, known=known),
             asyncio.to_thread(self._leavers.observe, held, self._now()),
+            return_exceptions=True,
         )
+        # Not before both have ended: what still went on would meet the next pass.
+        for each in (failure, due):
+            if isinstance(each, BaseException):
+                raise each
+        assert isinstance(due, Due)
         self._have = want
         await self._speed_up()
         await self._forget_stale_udp(held)
@@ -390,16 +396,17 @@ async def left_behind() -> bool:
     return any(table["family"] == family and table["name"] == name for table in tables)
 
 
-async def delete_table(nft: Nft) -> bool:
-    """Remove our table and the fast path, and nothing else. Returns whether there was one."""
-    fast = await asyncio.to_thread(fastpath.remove)
+async def delete_table(nft: Nft) -> list[str]:
+    """Remove our table and the fast path, and nothing else. Returns which of them there were, for
+    people."""
+    fast = ["the fast path"] if await asyncio.to_thread(fastpath.remove) else []
     try:
         await nft.apply(f"delete table {TABLE}\n")
     except NftError as error:
         if error.missing:
             return fast
         raise
-    return True
+    return [f"the table {TABLE}", *fast]
 
 
 def survey(wanted: set[str]) -> tuple[dict[str, int], dict[Source, frozenset[bytes]]]:

@@ -101,3 +101,6 @@ def test_what_the_fast_path_holds_and_its_deletion() -> None:
         assert frontend == "#   tcp 10.71.0.1:443 to node port 30080, 1 seat"
         assert rules("--delete").output == "deleted the table inet nplb and the fast path\n"
         assert "fast path" not in rules().output
+        asyncio.run(serve())
+        made["edge"].run("nft", "flush", "ruleset")
+        assert rules("--delete").output == "deleted the fast path\n"

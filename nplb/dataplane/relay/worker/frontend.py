@@ -129,13 +129,14 @@ class Frontend:
         nothing has changed.
         """
         sources = spec["relay"]["sources"]
-        self.admitted = self.worker.sources[sources] if sources else None
-        self.name = str(spec["name"])
+        admitted = self.worker.sources[sources] if sources else None
         if self.spec is None and self.epoch:
             self._take(spec)
         else:
             self.spec = {**spec, "backends": spec["backends"], "relay": spec["relay"]}
             self.pending.clear()
+        self.admitted = admitted
+        self.name = str(spec["name"])
 
     def load(self) -> None:
         """Take what has only been kept so far: the first client has come."""
