@@ -4,6 +4,7 @@ A `Namespace` is entered by the thread that calls: sockets made inside belong to
 they are used later, and commands run inside see nothing else. Needs root.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import errno
@@ -14,6 +15,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -161,6 +163,17 @@ def site(nodes: int = 2, *, forwarding: bool = True) -> Iterator[Site]:
         yield found
 
 
+@contextlib.contextmanager
+def greeting_site() -> Iterator[Site]:
+    """A `Site` of its own whose two nodes greet, as `one` and `two`, on NodePort 30080."""
+    with (
+        site() as here,
+        Greeter(here.nodes[0], 30080, "one"),
+        Greeter(here.nodes[1], 30080, "two"),
+    ):
+        yield here
+
+
 def _default_route(namespace: Namespace, via: str, via6: str) -> None:
     lines = f"route add default via {via}\nroute add ::/0 via {via6}\n"
     subprocess.run(["ip", "-n", namespace.name, "-batch", "-"], input=lines, text=True, check=True)
@@ -262,6 +275,17 @@ def greet(namespace: Namespace, to: Address, **options: str) -> tuple[str, str]:
     """Connect, read the greeting, close."""
     with dial(namespace, to, source=options.get("source", "")) as sock:
         return greeting(sock)
+
+
+async def served(
+    namespace: Namespace, times: int, to: Address = Address("10.71.0.1", 443), **options: str
+) -> Counter[str]:
+    """How often each node greeted."""
+
+    def run() -> Counter[str]:
+        return Counter(greet(namespace, to, **options)[0] for _ in range(times))
+
+    return await asyncio.to_thread(run)
 
 
 def _bind(sock: socket.socket, port: int) -> None:

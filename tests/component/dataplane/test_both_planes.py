@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -29,14 +28,14 @@ from tests.support.eventually import eventually
 from tests.support.fastpath import FAST, pins_removed
 from tests.support.kernelplans import a_frontend, a_plan, with_state, without
 from tests.support.netns import (
-    Greeter,
     Namespace,
     Site,
     dial,
     greet,
     greeting,
+    greeting_site,
     requires_namespaces,
-    site,
+    served,
 )
 
 pytestmark = requires_namespaces
@@ -50,12 +49,7 @@ THREE_WAYS = pytest.mark.parametrize("edge", [*PlaneKind, FAST_PATH], ids=str, i
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Site]:
-    with (
-        site() as here,
-        pins_removed(here.edge),
-        Greeter(here.nodes[0], 30080, "one"),
-        Greeter(here.nodes[1], 30080, "two"),
-    ):
+    with greeting_site() as here, pins_removed(here.edge):
         here.client.run("ip", "addr", "add", f"{OTHER_CLIENT}/24", "dev", "to-edge")
         yield here
 
@@ -102,15 +96,6 @@ async def edge(world: Site, request: pytest.FixtureRequest) -> AsyncIterator[Edg
         await plane.stop()
         await relay.stop()
         await delete_table(Nft())
-
-
-async def served(space: Namespace, times: int, to: Address = EDGE, **options: str) -> Counter[str]:
-    """How often each node greeted."""
-
-    def run() -> Counter[str]:
-        return Counter(greet(space, to, **options)[0] for _ in range(times))
-
-    return await asyncio.to_thread(run)
 
 
 def _turned_away(space: Namespace, source: str = "") -> bool:

@@ -16,7 +16,6 @@ import socket
 import stat
 import struct
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -50,10 +49,11 @@ from tests.support.netns import (
     dial,
     greet,
     greeting,
+    greeting_site,
     join,
     namespaces,
     requires_namespaces,
-    site,
+    served,
 )
 
 pytestmark = requires_namespaces
@@ -105,7 +105,7 @@ def put_behind(router: Namespace, far: Namespace, number: int) -> None:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     with (
-        site() as here,
+        greeting_site() as here,
         namespaces("far-client", "far-node") as far,
         pins_removed(here.edge),
     ):
@@ -119,11 +119,7 @@ def world() -> Iterator[World]:
         for ip in (*CLIENTS, *CLIENTS6):
             here.client.run("ip", "addr", "add", f"{ip}/24" if "." in ip else f"{ip}/64",
                             "dev", "to-edge", *(() if "." in ip else ("nodad",)))  # fmt: skip
-        with (
-            Greeter(here.nodes[0], 30080, "one"),
-            Greeter(here.nodes[1], 30080, "two"),
-            Greeter(far["far-node"], 30080, "far"),
-        ):
+        with Greeter(far["far-node"], 30080, "far"):
             yield World(here, far["far-client"], far["far-node"])
 
 
@@ -135,15 +131,6 @@ async def plane(world: World) -> AsyncIterator[KernelPlane]:
         yield plane
         await plane.stop()
         await plane.flush()
-
-
-async def served(space: Namespace, times: int, to: Address = EDGE, **options: str) -> Counter[str]:
-    """How often each node greeted."""
-
-    def run() -> Counter[str]:
-        return Counter(greet(space, to, **options)[0] for _ in range(times))
-
-    return await asyncio.to_thread(run)
 
 
 async def by_client(world: World, sources: tuple[str, ...], to: Address) -> dict[str, str]:

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import struct
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +26,16 @@ from tests.support.eventually import eventually
 from tests.support.fastpath import FAST, entries, flows, frontends, opened, pins_removed
 from tests.support.kernelplans import a_frontend, a_plan, with_state
 from tests.support.netns import (
-    Greeter,
     Namespace,
     Site,
     dial,
     greet,
     greeting,
+    greeting_site,
     join,
     namespaces,
     requires_namespaces,
-    site,
+    served,
 )
 
 pytestmark = requires_namespaces
@@ -49,12 +48,7 @@ LETS_PASS = struct.pack("<BBhi", 0xB7, 0, 0, -1) + struct.pack("<BBhi", 0x95, 0,
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Site]:
-    with (
-        site() as here,
-        pins_removed(here.edge),
-        Greeter(here.nodes[0], 30080, "one"),
-        Greeter(here.nodes[1], 30080, "two"),
-    ):
+    with greeting_site() as here, pins_removed(here.edge):
         yield here
 
 
@@ -68,15 +62,6 @@ async def plane(world: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[K
         yield plane
         await plane.stop()
         await plane.flush()
-
-
-async def served(space: Namespace, times: int) -> Counter[str]:
-    """How often each node greeted."""
-
-    def run() -> Counter[str]:
-        return Counter(greet(space, EDGE)[0] for _ in range(times))
-
-    return await asyncio.to_thread(run)
 
 
 async def connected(world: Site) -> tuple[socket.socket, str]:

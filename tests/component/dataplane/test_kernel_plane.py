@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -15,18 +14,18 @@ from nplb.model.kernel import KernelOptions, Refusal
 from nplb.model.keys import Address, Protocol
 from nplb.model.prefixes import PrefixFile
 from nplb.model.reasons import BackendReason, BackendState, Balance, EndReason
-from nplb.model.relay import Leave, NoBackend, RelayOptions
+from nplb.model.relay import Leave, RelayOptions
 from tests.support import packets
 from tests.support.kernelplans import a_crowd, a_frontend, a_plan, with_state, without
 from tests.support.netns import (
-    Greeter,
     Site,
     ask,
     dial,
     greet,
     greeting,
+    greeting_site,
     requires_namespaces,
-    site,
+    served,
 )
 from tests.support.packets import Packet
 
@@ -40,11 +39,7 @@ ETH_P_ALL = 3
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Site]:
-    with (
-        site() as here,
-        Greeter(here.nodes[0], 30080, "one"),
-        Greeter(here.nodes[1], 30080, "two"),
-    ):
+    with greeting_site() as here:
         yield here
 
 
@@ -57,43 +52,13 @@ async def plane(world: Site) -> AsyncIterator[KernelPlane]:
         await delete_table(Nft())
 
 
-async def served(world: Site, times: int, to: Address = EDGE, **options: str) -> Counter[str]:
-    """How often each node greeted."""
-
-    def run() -> Counter[str]:
-        return Counter(greet(world.client, to, **options)[0] for _ in range(times))
-
-    return await asyncio.to_thread(run)
-
-
-async def test_in_turn_is_exact(world: Site, plane: KernelPlane) -> None:
-    await plane.apply(a_plan(a_frontend()))
-    assert await served(world, 10) == {"one": 5, "two": 5}
-
-
-@pytest.mark.parametrize("balance", [Balance.RANDOM, Balance.SOURCE_HASH, Balance.MAGLEV])
-async def test_every_method_gives_a_backend(
-    world: Site, plane: KernelPlane, balance: Balance
-) -> None:
-    await plane.apply(a_plan(a_frontend(balance=balance)))
-    seen = await served(world, 6)
-    assert sum(seen.values()) == 6
-    if balance is not Balance.RANDOM:
-        assert len(seen) == 1  # one client, one backend
-
-
-async def test_weights_are_shares(world: Site, plane: KernelPlane) -> None:
-    await plane.apply(a_plan(a_frontend(weights=(3, 1))))
-    assert await served(world, 8) == {"one": 6, "two": 2}
-
-
 async def test_ipv6_and_wildcard_addresses(world: Site, plane: KernelPlane) -> None:
     frontend = a_frontend(
         ips=("10.72.1.2", "10.72.2.2", "fd72:1::2", "fd72:2::2"), listen=("0.0.0.0", "::")
     )
     await plane.apply(a_plan(frontend))
-    assert await served(world, 4) == {"one": 2, "two": 2}
-    assert await served(world, 4, EDGE6) == {"one": 2, "two": 2}
+    assert await served(world.client, 4) == {"one": 2, "two": 2}
+    assert await served(world.client, 4, EDGE6) == {"one": 2, "two": 2}
     # Packets that only pass through the edge are none of a wildcard's business.
     with pytest.raises(ConnectionRefusedError):
         await asyncio.to_thread(dial, world.client, Address("10.72.1.2", 443))
@@ -227,16 +192,10 @@ async def test_without_a_backend_clients_are_reset_or_left_waiting(
         await asyncio.to_thread(ask, world.client, Address("10.71.0.1", 53))
 
 
-async def test_fail_open_tries_backends_that_are_down(world: Site, plane: KernelPlane) -> None:
-    frontend = a_frontend(ips=("10.72.1.2",), relay=RelayOptions(no_backend=NoBackend.FAIL_OPEN))
-    await plane.apply(a_plan(with_state(frontend, 1, BackendState.DOWN)))
-    assert await served(world, 1) == {"one": 1}
-
-
 async def test_source_ranges(world: Site, plane: KernelPlane) -> None:
     frontend = a_frontend(relay=RelayOptions(source_ranges=("192.0.2.0/24", " 10.71.0.0/30 ")))
     await plane.apply(a_plan(frontend))
-    assert (await served(world, 1)).total() == 1
+    assert (await served(world.client, 1)).total() == 1
     await plane.apply(a_plan(replace(frontend, relay=RelayOptions(source_ranges=("::/0",)))))
     with pytest.raises(ConnectionRefusedError):
         await asyncio.to_thread(dial, world.client, EDGE)
@@ -251,7 +210,7 @@ async def test_an_interface_that_is_not_there_keeps_nothing_else_from_being_serv
     both = replace(frontend, listen=(Address("%none0", 80), *frontend.listen))
     nowhere = replace(a_frontend("other"), listen=(Address("%none0", 81),))
     applied = await plane.apply(a_plan(both, nowhere))
-    assert (await served(world, 1)).total() == 1
+    assert (await served(world.client, 1)).total() == 1
     for key in (both.key, nowhere.key):
         (error,) = applied.listen_errors[key]
         assert "no interface none0 with an address" in error.detail
@@ -264,41 +223,12 @@ async def test_long_lists_of_clients(
     file = PrefixFile(path="", digest="1", count=3000, prefixes=others)
     frontend = a_frontend(relay=RelayOptions(denied_ranges_file=file))
     await plane.apply(a_plan(frontend))
-    assert (await served(world, 1)).total() == 1
+    assert (await served(world.client, 1)).total() == 1
     denied = RelayOptions(denied_ranges_file=file, denied_ranges=(world.client_ip,))
     await plane.apply(a_plan(replace(frontend, relay=denied)))
     with pytest.raises(ConnectionRefusedError):
         await asyncio.to_thread(dial, world.client, EDGE)
     assert "damaged" not in caplog.text  # what nft lists is what was written
-
-
-async def test_affinity_outlives_changes_and_is_forgotten_for_who_left(
-    world: Site, plane: KernelPlane
-) -> None:
-    frontend = a_frontend(relay=RelayOptions(affinity_seconds=600))
-    await plane.apply(a_plan(frontend))
-    (name,) = await served(world, 6)
-    place = ("one", "two").index(name) + 1
-    await plane.apply(a_plan(frontend, a_frontend("other", edge_port=444)))
-    assert await served(world, 4) == {name: 4}
-    await plane.apply(a_plan(with_state(frontend, place, BackendState.DRAINING)))
-    (other,) = await served(world, 4)
-    assert other != name
-    await plane.apply(a_plan(frontend))
-    assert await served(world, 4) == {other: 4}
-
-
-async def test_a_draining_backend_keeps_its_connections(world: Site, plane: KernelPlane) -> None:
-    frontend = a_frontend()
-    await plane.apply(a_plan(frontend))
-    with await asyncio.to_thread(dial, world.client, EDGE) as sock:
-        name, _ = greeting(sock)
-        place = ("one", "two").index(name) + 1
-        await plane.apply(a_plan(with_state(frontend, place, BackendState.DRAINING)))
-        assert name not in await served(world, 4)
-        await plane.apply(a_plan(without(frontend, place)))
-        sock.sendall(b"still here")
-        assert sock.recv(64) == b"still here"
 
 
 def ended(sock: socket.socket) -> bool:
@@ -355,7 +285,7 @@ async def test_connections_of_a_backend_that_is_down_can_be_kept(
 async def test_counters(world: Site, plane: KernelPlane) -> None:
     frontend = a_frontend()
     await plane.apply(a_plan(frontend))
-    assert await served(world, 2) == {"one": 1, "two": 1}
+    assert await served(world.client, 2) == {"one": 1, "two": 1}
     with await asyncio.to_thread(dial, world.client, EDGE) as sock:
         greeting(sock)
         sock.sendall(b"x" * 10_000)
@@ -370,7 +300,7 @@ async def test_counters(world: Site, plane: KernelPlane) -> None:
         assert sorted(b.connections for b in traffic.backends.values()) == [1, 2]
     await plane.flush()
     await plane.apply(a_plan(frontend))
-    await served(world, 1)
+    await served(world.client, 1)
     assert (await plane.read_counters()).frontends[frontend.key].accepted == 4
     # A node that leaves takes nothing of the frontend's sums with it.
     await plane.apply(a_plan(without(frontend, 1)))
@@ -394,7 +324,7 @@ async def test_a_flushed_or_damaged_table_is_repaired(world: Site, plane: Kernel
         await plane.apply(plan)
         repaired = world.edge.run("nft", "-s", "list", "table", "inet", "nplb")
         assert sorted(repaired.splitlines()) == sorted(whole.splitlines()), damage
-    assert (await served(world, 2)).total() == 2
+    assert (await served(world.client, 2)).total() == 2
 
 
 async def test_damage_is_noticed_without_being_asked(world: Site) -> None:
@@ -423,7 +353,7 @@ async def test_a_new_process_takes_the_table_over_without_a_gap(
 ) -> None:
     frontend = a_frontend(relay=RelayOptions(affinity_seconds=600))
     await plane.apply(a_plan(frontend))
-    (name,) = await served(world, 2)
+    (name,) = await served(world.client, 2)
     with await asyncio.to_thread(dial, world.client, EDGE) as sock:
         greeting(sock)
         second = KernelPlane(now=lambda: CLOCK)
@@ -431,9 +361,9 @@ async def test_a_new_process_takes_the_table_over_without_a_gap(
         unprobed = with_state(unprobed, 2, BackendState.DOWN, BackendReason.PROBING)
         await second.apply(a_plan(unprobed))
         # Nothing is known of the nodes yet, and they serve on, and clients are remembered.
-        assert await served(world, 3) == {name: 3}
+        assert await served(world.client, 3) == {name: 3}
         await second.apply(a_plan(with_state(unprobed, 1, BackendState.DOWN)))
-        assert set(await served(world, 2)) == {"two"}
+        assert set(await served(world.client, 2)) == {"two"}
         if name == "two":
             sock.sendall(b"still here")
             assert sock.recv(64) == b"still here"
@@ -458,11 +388,11 @@ async def test_a_port_that_a_program_has_is_left_to_it(world: Site, plane: Kerne
     assert error.in_use
     assert "10.71.0.1:443" in error.detail
     assert applied.retry_seconds
-    assert await served(world, 1) == {"program": 1}
+    assert await served(world.client, 1) == {"program": 1}
     await process.communicate(b"")
     applied = await plane.apply(a_plan(frontend))
     assert not applied.listen_errors
-    assert await served(world, 2) == {"one": 1, "two": 1}
+    assert await served(world.client, 2) == {"one": 1, "two": 1}
 
 
 async def test_ipv6_that_is_not_forwarded_is_said_and_served_once_it_is(
@@ -476,11 +406,11 @@ async def test_ipv6_that_is_not_forwarded_is_said_and_served_once_it_is(
         (error,) = applied.listen_errors[frontend.key]
         assert error.address == EDGE6
         assert "net.ipv6.conf.all.forwarding=1" in error.detail
-        assert (await served(world, 1)).total() == 1
+        assert (await served(world.client, 1)).total() == 1
     finally:
         world.edge.sysctl("net.ipv6.conf.all.forwarding", "1")
     assert not (await plane.apply(a_plan(frontend))).listen_errors
-    assert (await served(world, 1, EDGE6)).total() == 1
+    assert (await served(world.client, 1, EDGE6)).total() == 1
 
 
 async def test_connections_older_than_the_rules_stay_where_they_are(
@@ -496,7 +426,7 @@ async def test_connections_older_than_the_rules_stay_where_they_are(
             for side, other in ((sock, server), (server, sock)):
                 side.sendall(b"through the relay")
                 assert other.recv(64) == b"through the relay"
-            assert (await served(world, 2)).total() == 2
+            assert (await served(world.client, 2)).total() == 2
 
 
 async def test_an_answer_that_connection_tracking_finds_invalid_resets_nothing(
@@ -572,7 +502,7 @@ async def test_one_node_of_all_frontends_is_no_rule_of_theirs(
     for frontend, wanted in ((whole, both), (down, alone), (whole, both), (gone, alone)):
         await recorded.apply(a_plan(*a_crowd(frontend)))
         for port in (443, 444):
-            assert await served(world, 4, Address(EDGE.ip, port)) == wanted
+            assert await served(world.client, 4, Address(EDGE.ip, port)) == wanted
     assert not [line for text in nft.written[1:] for line in text.splitlines() if " f4-" in line]
 
 
