@@ -88,21 +88,27 @@ class Listener:
                     self._pause()
                     return taken
                 continue  # that client has left already
-            try:
-                sock = socket(self._family, CLIENT_TYPE, 0, fd)
-            except MemoryError:
-                close(fd)
-                raise
-            sock.setblocking(False)
-            conn = Connection(worker, frontend, sock, fd, address)
-            try:
-                if guarded:
-                    admit(conn)
-                else:
-                    conn.connect()
-            except Exception as error:
-                worker.loop.fault(conn, error)
+            self._welcome(fd, address, guarded)
         return most
+
+    def _welcome(self, fd: int, address: Any, guarded: bool) -> None:
+        """One client has been accepted. Apart from `take`, as the loop's handlers of exceptions are
+        apart from each other: where there is no memory, a long function can't leave its own."""
+        worker = self.worker
+        try:
+            sock = socket(self._family, CLIENT_TYPE, 0, fd)
+        except MemoryError:
+            close(fd)
+            raise
+        sock.setblocking(False)
+        conn = Connection(worker, self.frontend, sock, fd, address)
+        try:
+            if guarded:
+                admit(conn)
+            else:
+                conn.connect()
+        except Exception as error:
+            worker.loop.fault(conn, error)
 
     def on_time(self) -> None:
         """The pause is over."""

@@ -100,7 +100,6 @@ class Loop:
     def run(self) -> None:
         """Turn until `running` is false."""
         handlers = self.handlers
-        poll = self._poll
         dead = self.dead
         next_tick = (self.tick + 1) * TICK_SECONDS
         while self.running:
@@ -110,11 +109,7 @@ class Loop:
                 wait = TICK_SECONDS
             else:
                 wait = IDLE_WAIT_SECONDS
-            try:
-                events = poll(wait, EVENTS)
-            except MemoryError as error:
-                events = []
-                self.fault(None, error)
+            events = self._events(wait)
             now = self.now = monotonic()
             self.turn += 1
             for fd, mask in events:
@@ -125,18 +120,42 @@ class Loop:
                     except Exception as error:
                         self.fault(handler, error)
             if self._soon:
-                calls = self._soon
-                self._soon = []
-                for call in calls:
-                    try:
-                        call()
-                    except Exception as error:
-                        self.fault(getattr(call, "__self__", None), error)
+                self._call()
             if now >= next_tick:
                 self._advance(int(now / TICK_SECONDS))
                 next_tick = (self.tick + 1) * TICK_SECONDS
             while dead:
                 dead.pop().close()
+
+    # Handlers of exceptions are to be near the beginning of a function: CPython leaves one with the
+    # number of an instruction in hand, for which it wants memory from 257 on, and where there is
+    # none it tries again for ever.
+
+    def _events(self, wait: float) -> list[tuple[int, int]]:
+        try:
+            return self._poll(wait, EVENTS)
+        except MemoryError as error:
+            self.fault(None, error)
+            return []
+
+    def _call(self) -> None:
+        calls = self._soon
+        self._soon = []
+        for call in calls:
+            try:
+                call()
+            except Exception as error:
+                self.fault(getattr(call, "__self__", None), error)
+
+    def _wake(self, bucket: dict[Timed, None]) -> None:
+        while bucket:
+            timed = next(iter(bucket))
+            del bucket[timed]
+            timed.bucket = None
+            try:
+                timed.on_time()
+            except Exception as error:
+                self.fault(timed, error)
 
     def _advance(self, tick: int) -> None:
         wheel = self._wheel
@@ -147,15 +166,7 @@ class Loop:
             due = [t for t in range(self.tick + 1, tick + 1) if t in wheel]
         self.tick = tick
         for t in due:
-            bucket = wheel.pop(t)
-            while bucket:
-                timed = next(iter(bucket))
-                del bucket[timed]
-                timed.bucket = None
-                try:
-                    timed.on_time()
-                except Exception as error:
-                    self.fault(timed, error)
+            self._wake(wheel.pop(t))
         for call in self.each_tick:
             try:
                 call()
