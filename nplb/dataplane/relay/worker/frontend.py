@@ -131,7 +131,7 @@ class Frontend:
         sources = spec["relay"]["sources"]
         admitted = self.worker.sources[sources] if sources else None
         if self.spec is None and self.epoch:
-            self._take(spec)
+            self._take(spec, admitted)
         else:
             self.spec = {**spec, "backends": spec["backends"], "relay": spec["relay"]}
             self.pending.clear()
@@ -143,12 +143,12 @@ class Frontend:
         spec, self.spec = self.spec, None
         if spec is not None:
             self.epoch = 1
-            self._take(spec)
+            self._take(spec, self.admitted)
             for row, change in self.pending.items():
                 self.set_backend(row, *change)
             self.pending.clear()
 
-    def _take(self, spec: dict[str, Any]) -> None:
+    def _take(self, spec: dict[str, Any], admitted: "AddressSet | None") -> None:
         worker = self.worker
         method = str(spec["balance"])
         make_balancer(method, (), worker.draw)
@@ -173,7 +173,7 @@ class Frontend:
             idle,
             half_closed,
         )
-        self._take_options(options)
+        self._take_options(options, admitted)
         self.per_backend = per_backend
         self.method = method
         self.attempts = attempts
@@ -185,15 +185,15 @@ class Frontend:
             self._set_state(backend, state)
         self._changed()
 
-    def _take_options(self, options: dict[str, Any]) -> None:
+    def _take_options(self, options: dict[str, Any], admitted: "AddressSet | None") -> None:
         worker = self.worker
         per_client = worker.share(int(options["max_connections_per_client"]))
         rate = float(options["client_rate"]) / worker.workers
         admission: Admission | None = None
-        if self.admitted is not None or per_client or rate:
+        if admitted is not None or per_client or rate:
             from nplb.dataplane.relay.worker import admission as rules  # slow, rarely needed
 
-            admission = rules.Admission(self.admitted, per_client, rate)
+            admission = rules.Admission(admitted, per_client, rate)
             if self.admission is not None:  # who is here, stays known
                 admission.clients, admission.rates = self.admission.clients, self.admission.rates
         trusted = None
