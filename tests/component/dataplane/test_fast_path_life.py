@@ -318,6 +318,32 @@ async def test_an_interface_that_comes_later_is_given_the_program(
             world.edge.run("ip", "link", "del", "to-late")
 
 
+async def test_an_interface_may_have_the_number_of_one_that_has_moved_away(
+    world: Site, plane: KernelPlane
+) -> None:
+    """Containers are given interfaces: these keep their number, and the program."""
+    edge = world.edge
+    add = ("ip", "link", "add", "late", "index", "900", "type", "veth")
+    with namespaces("away") as made:
+        edge.run(*add)
+        try:
+            await plane.apply(a_plan(a_frontend(kernel=FAST)))
+            with edge.entered():
+                if not devices.links(fastpath.home()):
+                    pytest.skip("before Linux 6.6 there are no links")
+                assert bpf.links_at(900)
+            edge.run("ip", "link", "set", "late", "netns", made["away"].name)
+            edge.run(*add)
+            await plane.read_counters()
+            with edge.entered():
+                assert bpf.links_at(900)
+            with made["away"].entered():
+                assert not bpf.links_at(900)
+        finally:
+            for space in (edge, made["away"]):
+                space.run("ip", "link", "del", "late", check=False)
+
+
 @pytest.fixture
 def theirs() -> Iterator[Path]:
     """Somebody else's program, pinned."""

@@ -21,13 +21,17 @@ _SYSCALL = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE = 0, 1, 2, 3
 _PROG_LOAD, _PIN, _GET = 5, 6, 7
 _TEST_RUN, _LOOKUP_BATCH, _UPDATE_BATCH, _DELETE_BATCH = 10, 24, 26, 27
-_INFO, _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 15, 28, 29, 34
+_INFO, _QUERY, _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 15, 16, 28, 29, 34
 _SCHED_CLS = 3  # BPF_PROG_TYPE_SCHED_CLS
 _TCX_INGRESS = 46
+_MOST_LINKS = 64  # BPF_MPROG_MAX: more than that are never at one interface
 _BATCH = 4096
 _LOG_BYTES = 1 << 20
 # in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
 _BATCH_ATTRIBUTES = struct.Struct("=QQQQIIQQ")
+# target_ifindex, attach_type, query_flags, attach_flags, prog_ids, count, prog_attach_flags,
+# link_ids, link_attach_flags, revision
+_QUERY_ATTRIBUTES = struct.Struct("=IIIIQIxxxxQQQQ")
 # prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat
 _RUN_ATTRIBUTES = struct.Struct("=IiIIQQI")
 
@@ -203,6 +207,10 @@ class _NoSpaceError(HostError):
     """The buffers are too small for one bucket."""
 
 
+class _NoInterfaceError(HostError):
+    """There is no such interface here."""
+
+
 class UnknownToKernelError(HostError):
     """A call that this kernel does not have, or does not take in this way."""
 
@@ -281,12 +289,39 @@ def unlink(link: int) -> None:
     _call(_LINK_DETACH, ctypes.create_string_buffer(struct.pack("=I", link)), "end a link")
 
 
-def interface_of(link: int) -> int:
-    """The number of a link's interface; 0 once that is gone, or the link was taken off it."""
+def link_number(link: int) -> int:
+    """What the kernel calls a link by."""
     found = ctypes.create_string_buffer(64)
     attributes = struct.pack("=IIQ", link, len(found), ctypes.addressof(found))
     _call(_INFO, ctypes.create_string_buffer(attributes), "look at a link")
-    return int(struct.unpack_from("=I", found, 16)[0])  # struct bpf_link_info, tcx.ifindex
+    return int(struct.unpack_from("=I", found, 4)[0])  # struct bpf_link_info, id
+
+
+def links_at(interface: int) -> frozenset[int]:
+    """The numbers of all links at an interface of this network namespace; none if it is gone. A
+    link does not tell: where its interface is in another namespace, it names that one's number.
+    """
+    programs, links = (ctypes.c_uint32 * _MOST_LINKS)(), (ctypes.c_uint32 * _MOST_LINKS)()
+    attributes = ctypes.create_string_buffer(
+        _QUERY_ATTRIBUTES.pack(
+            interface,
+            _TCX_INGRESS,
+            0,
+            0,
+            ctypes.addressof(programs),
+            _MOST_LINKS,
+            0,
+            ctypes.addressof(links),
+            0,
+            0,
+        ),
+        _QUERY_ATTRIBUTES.size,
+    )
+    try:
+        _call(_QUERY, attributes, "see what is at an interface")
+    except _NoInterfaceError:
+        return frozenset()
+    return frozenset(links[: _QUERY_ATTRIBUTES.unpack(attributes)[5]])
 
 
 def pin(descriptor: int, path: Path) -> None:
@@ -326,6 +361,8 @@ def _call(command: int, attributes: ctypes.Array[ctypes.c_char], what: str) -> i
         raise FileNotFoundError(code, text)
     if code == errno.ENOSPC:
         raise _NoSpaceError(text)
+    if code == errno.ENODEV:
+        raise _NoInterfaceError(text)
     if code == errno.EINVAL:
         raise UnknownToKernelError(text)
     if code in (errno.EPERM, errno.EACCES):

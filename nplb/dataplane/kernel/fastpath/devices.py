@@ -122,7 +122,7 @@ def _link(device: Device, program: Path) -> bool:
             stack.callback(os.close, link)
             bpf.relink(link, descriptor)
             return True
-        pin.unlink(missing_ok=True)
+        _unlink(pin)
         try:
             link = bpf.link(descriptor, device.index)
         except bpf.UnknownToKernelError:
@@ -133,13 +133,14 @@ def _link(device: Device, program: Path) -> bool:
 
 
 def _is_linked(device: Device, folder: Path) -> bool:
-    """Whether its link is there, and not only the pin of one that was."""
+    """Whether its link is there, and not only the pin of one that was, or that is at an interface
+    which has gone to another network namespace and kept its number."""
     try:
         link = bpf.pinned(link_of(device, folder))
     except FileNotFoundError:
         return False
     try:
-        return bpf.interface_of(link) == device.index
+        return bpf.link_number(link) in bpf.links_at(device.index)
     finally:
         os.close(link)
 
