@@ -108,7 +108,7 @@ def _unlink(pin: Path) -> None:
         bpf.unlink(link)
     finally:
         os.close(link)
-    pin.unlink()
+    pin.unlink(missing_ok=True)
 
 
 def _link(device: Device, program: Path) -> bool:

@@ -7,6 +7,7 @@ network namespace that is to be served.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -383,9 +384,15 @@ def remove(pins: Path = PINS) -> bool:
     folder = home(pins)
     for device in devices.everything():
         devices.detach(device, folder)
-    for each in folder.iterdir():
-        each.unlink()
-    folder.rmdir()
+    # Another process may remove it as well, or a running nplb begin anew meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        for each in folder.iterdir():
+            each.unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
     return True
 
 
