@@ -2,11 +2,11 @@
 
     python -m tests.bench.compare [--quick] [--only kept,new] [--out FOLDER] [--docs FILE]
 
-Contenders take turns in every round, in an order that moves on, so that what the machine does
-meanwhile meets all of them alike. Rounds are many and short: what a machine can do changes within a
-minute by more than the few hundredths that targets ask for, and a ratio is that of two turns of one
-round. Prints a table; writes bench.json, bench.png and, with
---docs, the page that tells of this run. Nothing is asserted: a person judges.
+Contenders take turns in every round, in an order that moves on and turns round, so that what the
+machine does meanwhile, and who was there before, meets all of them alike. Rounds are many and
+short: what a machine can do changes within a minute by more than the few hundredths that targets
+ask for, and a ratio is that of two turns of one round. Prints a table; writes bench.json, bench.png
+and, with --docs, the page that tells of this run. Nothing is asserted: a person judges.
 """
 
 import argparse
@@ -60,10 +60,11 @@ def main() -> None:
         run.machine["congestion control"] = arena.congestion_control
         for threads in (1,) if options.quick or cores == 1 else (1, cores):
             for number in range(run.rounds):
-                for place in range(len(chosen)):
+                for place in range(len(chosen))[:: -1 if number % 2 else 1]:
                     contender = chosen[(place + number) % len(chosen)]
                     measure(run, arena, contender, threads, number, wanted)
     print_tables(run)
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "bench.json").write_text(json.dumps(run.as_json(), indent=1) + "\n")
     write_chart(run, options.out / "bench.png")
     if options.docs is not None:
