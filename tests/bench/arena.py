@@ -59,7 +59,7 @@ class Arena:
 
     def spawn(self, space: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a command in a namespace; it is ended with the arena."""
-        with (self.folder / f"{space}-{Path(command[0]).name}.log").open("ab") as log:
+        with self._log(space, command).open("ab") as log:
             process = subprocess.Popen(
                 ["ip", "netns", "exec", self.name(space), *command],
                 stdin=subprocess.DEVNULL,
@@ -68,6 +68,13 @@ class Arena:
             )
         self._processes.append(process)
         return process
+
+    def log(self, space: str, command: Sequence[str]) -> str:
+        """The end of what such a command has said."""
+        return self._log(space, command).read_text()[-1000:]
+
+    def _log(self, space: str, command: Sequence[str]) -> Path:
+        return self.folder / f"{space}-{Path(command[0]).name}.log"
 
     def client(self, *command: str, timeout: float = 120.0) -> str:
         """Run a command in the client's namespace; its output."""

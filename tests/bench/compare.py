@@ -3,10 +3,10 @@
     python -m tests.bench.compare [--quick] [--only kept,new] [--out FOLDER] [--docs FILE]
 
 Contenders take turns in every round, in an order that moves on and turns round, so that what the
-machine does meanwhile, and who was there before, meets all of them alike. Rounds are many and
-short: what a machine can do changes within a minute by more than the few hundredths that targets
-ask for, and a ratio is that of two turns of one round. Prints a table; writes bench.json, bench.png
-and, with --docs, the page that tells of this run. Nothing is asserted: a person judges.
+machine does meanwhile, and who was there before, meets all of them alike. Single measurements
+differ by a tenth and more, from one second to the next and whoever is measured, so that there are
+many; each ratio comes with its standard error. Prints a table; writes bench.json, bench.png and,
+with --docs, the page that tells of this run. Nothing is asserted: a person judges.
 """
 
 import argparse
@@ -29,12 +29,15 @@ from tests.bench.report import Run, print_tables, write_chart, write_page
 TOOLS = ("ip", "haproxy", "nginx", "wrk", "iperf3", "h2load")
 RATE = 4000
 IDLE = 3000
+# How often in each turn, and for how many seconds.
+TURN = {"kept": (1, 2), "new": (1, 4), "up": (3, 1), "down": (3, 1), "latency": (1, 1)}
+ROUNDS = {1: 9, 2: 3}  # with one thread, and with one for each core, of which no target speaks
 
 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="about two minutes instead of fifteen")
+    parser.add_argument("--quick", action="store_true", help="about four minutes instead of thirty")
     parser.add_argument("--only", default="", help="loads, comma-separated")
     parser.add_argument("--contenders", default="", help="names, comma-separated")
     parser.add_argument("--out", type=Path, default=Path())
@@ -49,8 +52,7 @@ def main() -> None:
     run = Run(
         machine=describe_machine(),
         versions=describe_versions(),
-        rounds=2 if options.quick else 9,
-        seconds=1,
+        rounds=2 if options.quick else ROUNDS[1],
         figures={},
     )
     names = options.contenders.split(",") if options.contenders else []
@@ -59,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nplb-bench-") as folder, Arena(Path(folder)) as arena:
         run.machine["congestion control"] = arena.congestion_control
         for threads in (1,) if options.quick or cores == 1 else (1, cores):
-            for number in range(run.rounds):
+            for number in range(run.rounds if threads == 1 else ROUNDS[2]):
                 for place in range(len(chosen))[:: -1 if number % 2 else 1]:
                     contender = chosen[(place + number) % len(chosen)]
                     measure(run, arena, contender, threads, number, wanted)
@@ -78,25 +80,26 @@ def measure(
     """One contender's turn in one round."""
     if threads > 1 and not contender.has_threads:
         return
-    print(f"round {number + 1}/{run.rounds}, {threads} thread(s): {contender.name}", flush=True)
+    print(f"round {number + 1}, {threads} thread(s): {contender.name}", flush=True)
     process = contender.start(arena, threads)
     try:
         time.sleep(0.3)
         pids = loads.family(process.pid) if process is not None else []
         loads.settle(pids)
-        ip, seconds = contender.ip, run.seconds
-        work: dict[str, Callable[[], loads.Figures]] = {
-            "kept": lambda: loads.requests(arena, ip, pids, seconds, close=False),
-            "new": lambda: loads.requests(arena, ip, pids, seconds, close=True),
-            "up": lambda: loads.bulk(arena, contender.bulk_ip, pids, seconds, reverse=False),
-            "down": lambda: loads.bulk(arena, contender.bulk_ip, pids, seconds, reverse=True),
-            "latency": lambda: loads.latency(arena, ip, RATE, seconds),
+        ip, bulk_ip = contender.ip, contender.bulk_ip
+        work: dict[str, Callable[[int], loads.Figures]] = {
+            "kept": lambda seconds: loads.requests(arena, ip, pids, seconds, close=False),
+            "new": lambda seconds: loads.requests(arena, ip, pids, seconds, close=True),
+            "up": lambda seconds: loads.bulk(arena, bulk_ip, pids, seconds, reverse=False),
+            "down": lambda seconds: loads.bulk(arena, bulk_ip, pids, seconds, reverse=True),
+            "latency": lambda seconds: loads.latency(arena, ip, RATE, seconds),
         }
         if number == 0 and threads == 1 and process is not None:
-            work["idle"] = lambda: loads.memory(arena, ip, pids, IDLE)
+            work["idle"] = lambda _: loads.memory(arena, ip, pids, IDLE)
         for name, call in work.items():
-            if not wanted or name in wanted:
-                run.add(threads, contender.name, name, call())
+            times, seconds = TURN.get(name, (1, 0))
+            for _ in range(times if not wanted or name in wanted else 0):
+                run.add(threads, contender.name, name, call(seconds))
     finally:
         if process is not None:
             arena.end(process)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,7 @@ stream {{
 }}
 """
 
+READY = "ready"  # the file that the kernel plane makes
 STREAM_MODULES = (
     "/usr/lib/nginx/modules/ngx_stream_module.so",
     "/usr/lib64/nginx/modules/ngx_stream_module.so",
@@ -67,7 +69,13 @@ class Contender:
         command = _command(self.name, arena.folder, threads)
         if command is None:
             return None
+        (ready := arena.folder / READY).unlink(missing_ok=True)
         process = arena.spawn("edge", command)
+        # What serves before it is ready is not yet what is to be measured.
+        while str(ready) in command and not ready.exists():
+            if process.poll() is not None:
+                raise RuntimeError(f"{self.name} has ended: {arena.log('edge', command)}")
+            time.sleep(0.05)
         arena.wait_for(self.ip, WEB_PORT)
         arena.wait_for(self.bulk_ip, BULK_PORT)
         return process
@@ -103,7 +111,7 @@ def _command(name: str, folder: Path, threads: int) -> list[str] | None:
     if name.startswith("nplb-kernel"):
         more = "2000" if name.endswith("-2000") else "0"
         fast = ["--fast-path"] if "-fast" in name else []
-        return [sys.executable, "-m", "tests.bench.serve_kernel", more, *fast]
+        return [sys.executable, "-m", "tests.bench.serve_kernel", more, str(folder / READY), *fast]
     if name == "nginx":
         module = next(path for path in STREAM_MODULES if Path(path).exists())
         conf = folder / "edge-nginx.conf"

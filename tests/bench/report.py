@@ -1,5 +1,6 @@
 """What a run of the benchmark found: tables, a chart, a page."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -68,12 +69,12 @@ The last full run of `make bench`: nplb's planes beside HAProxy (as most run it,
 256 KiB buffers, 1 MiB pipes, splice both ways) and nginx's stream module, between the same
 client and the same servers, in four network namespaces on one machine. `direct` is the client
 on the servers without anything between, spread over them by a route alone: the limit.
-Contenders take turns in every round; the tables have the median of {rounds} rounds, {seconds} s
-for each load, and ratios are medians of each round's ratio. Rounds are many and short, since what a
-machine can do changes within a minute by more than the few hundredths that are compared. CPU is the
-balancer's own processes unless it says otherwise. Client, balancer and servers share the machine,
-so the figures say how the contenders compare, and not what any of them reaches on hardware of its
-own.
+Contenders take turns in {rounds} rounds: in each 2 s of requests, 4 s of new connections, three
+times 1 s of bulk either way, and 1 s at a fixed rate. The tables have means without the least and
+the greatest value, and ratios of these, with their standard errors: single values differ by a
+tenth and more from one second to the next, whoever is measured. CPU is the balancer's own processes
+unless it says otherwise. Client, balancer and servers share the machine, so the figures say how the
+contenders compare, and not what any of them reaches on hardware of its own.
 `nplb-kernel` is the kernel plane's nftables table, `nplb-kernel-fast` the same with
 `kernel.fast_path`; `-2000` is either with 2,000 other frontends of 100 backends installed.
 """
@@ -81,31 +82,34 @@ own.
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """All figures of a run: by threads, contender and load; each figure has one value per
-    round."""
+    """All figures of a run: by threads, contender and load; each figure has a value for each time
+    that it was measured."""
 
     machine: dict[str, str]
     versions: dict[str, str]
     rounds: int
-    seconds: int
     figures: dict[int, dict[str, dict[str, Series]]] = field(default_factory=dict)
 
     def add(self, threads: int, contender: str, load: str, found: dict[str, float]) -> None:
-        """One load's figures of one round."""
+        """What one measurement of a load has found."""
         series = self.figures.setdefault(threads, {}).setdefault(contender, {}).setdefault(load, {})
         for name, value in found.items():
             series.setdefault(name, []).append(value)
 
     def values(self, threads: int, contender: str, load: str, figure: str) -> list[float]:
-        """One figure's values, one for each round; empty when it was not measured."""
+        """One figure's values; empty when it was not measured."""
         return self.figures.get(threads, {}).get(contender, {}).get(load, {}).get(figure, [])
 
-    def ratio(self, threads: int, name: str, other: str, load: str, figure: str) -> float | None:
-        """One contender's figure over another's: the median of the rounds' ratios."""
+    def ratio(
+        self, threads: int, name: str, other: str, load: str, figure: str
+    ) -> tuple[float, float] | None:
+        """One contender's figure over another's, and the standard error of that."""
         mine = self.values(threads, name, load, figure)
         theirs = self.values(threads, other, load, figure)
-        found = [a / b for a, b in zip(mine, theirs, strict=False) if b]
-        return statistics.median(found) if found else None
+        if not mine or not any(theirs):
+            return None
+        found = mean(mine) / mean(theirs)
+        return found, found * math.hypot(_error(mine), _error(theirs))
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for bench.json."""
@@ -113,7 +117,6 @@ class Run:
             "machine": self.machine,
             "versions": self.versions,
             "rounds": self.rounds,
-            "seconds": self.seconds,
             "figures": {str(threads): figures for threads, figures in self.figures.items()},
             "targets": [
                 {
@@ -123,19 +126,30 @@ class Run:
                     "figure": figure,
                     "wanted": wanted,
                     "found": found,
+                    "error": error,
                 }
-                for name, to, load, figure, wanted, found, _ in judge(self)
+                for name, to, load, figure, wanted, found, error, _ in judge(self)
             ],
         }
 
 
-def judge(run: Run) -> Iterator[tuple[str, str, str, str, float, float, bool]]:
-    """Each target with the ratio that one thread reached, and whether that is enough."""
+def mean(values: list[float]) -> float:
+    """Without the least and the greatest where there are five or more."""
+    return statistics.fmean(sorted(values)[1:-1] if len(values) >= 5 else values)
+
+
+def _error(values: list[float]) -> float:
+    """The standard error of the mean, as a part of it."""
+    return statistics.stdev(values) / math.sqrt(len(values)) / mean(values) if values[1:] else 0.0
+
+
+def judge(run: Run) -> Iterator[tuple[str, str, str, str, float, float, float, bool]]:
+    """Each target with the ratio that one thread reached, its error, and whether it is enough."""
     for name, to, load, figure, wanted in TARGETS:
-        found = run.ratio(1, name, to, load, figure)
-        if found is not None:
-            enough = found >= wanted if FIGURES[load, figure][1] else found <= wanted
-            yield name, to, load, figure, wanted, found, enough
+        ratio = run.ratio(1, name, to, load, figure)
+        if ratio is not None:
+            enough = ratio[0] >= wanted if FIGURES[load, figure][1] else ratio[0] <= wanted
+            yield name, to, load, figure, wanted, *ratio, enough
 
 
 def tables(run: Run) -> Iterator[list[str]]:
@@ -153,10 +167,7 @@ def tables(run: Run) -> Iterator[list[str]]:
         for (load, figure), (text, _) in FIGURES.items():
             cells = [run.values(threads, name, load, figure) for name in names]
             if any(cells):
-                shown = [
-                    _short(statistics.median(values)) if values and any(values) else ""
-                    for values in cells
-                ]
+                shown = [_short(mean(values)) if values and any(values) else "" for values in cells]
                 lines.append(f"| {text} | " + " | ".join(shown) + " |")
         yield lines
 
@@ -164,14 +175,14 @@ def tables(run: Run) -> Iterator[list[str]]:
 def target_lines(run: Run) -> list[str]:
     """The targets as a table."""
     lines = [
-        "| of | compared with | figure | wanted | reached | |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| of | compared with | figure | wanted | reached | error | |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, to, load, figure, wanted, found, enough in judge(run):
+    for name, to, load, figure, wanted, found, error, enough in judge(run):
         text, more = FIGURES[load, figure]
         wish = f"{'≥' if more else '≤'} {wanted:g}"
         met = "yes" if enough else "no"
-        lines.append(f"| {name} | {to} | {text} | {wish} | {found:.2f} | {met} |")
+        lines.append(f"| {name} | {to} | {text} | {wish} | {found:.3f} | ± {error:.3f} | {met} |")
     return lines
 
 
@@ -197,7 +208,7 @@ def write_page(run: Run, page: Path) -> None:
                         shown = ", ".join(_short(value) for value in values)
                         rounds.append(f"| {threads} | {name} | {load} | {figure} | {shown} |")
     parts = [
-        INTRODUCTION.format(rounds=run.rounds, seconds=run.seconds),
+        INTRODUCTION.format(rounds=run.rounds),
         "![The figures as a chart](benchmarks.png)",
         "",
         "## Machine",
@@ -212,7 +223,7 @@ def write_page(run: Run, page: Path) -> None:
         parts += ["", *lines]
     parts += [
         "",
-        "## Every round",
+        "## Every measurement",
         "| threads | contender | load | figure | values |",
         "| --- | --- | --- | --- | --- |",
         *rounds,
@@ -254,12 +265,12 @@ def write_chart(run: Run, file: Path) -> None:
     for axis, (load, name) in zip(axes.flat, shown, strict=False):
         text, more = FIGURES[load, name]
         names = [n for n in colours if any(run.values(1, n, load, name))]
-        medians = [statistics.median(run.values(1, n, load, name)) for n in names]
-        bars = axis.barh(names, medians, color=[colours[n] for n in names])
-        axis.bar_label(bars, [_short(value) for value in medians], padding=3, fontsize=8)
+        means = [mean(run.values(1, n, load, name)) for n in names]
+        bars = axis.barh(names, means, color=[colours[n] for n in names])
+        axis.bar_label(bars, [_short(value) for value in means], padding=3, fontsize=8)
         axis.invert_yaxis()
         axis.set_title(f"{text}\n({'more' if more else 'less'} is better)", fontsize=9)
-        axis.set_xlim(0, max(medians) * 1.2)
+        axis.set_xlim(0, max(means) * 1.2)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
