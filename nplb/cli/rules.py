@@ -92,8 +92,9 @@ def _fast_path_text(found: "Survey") -> str:
     from nplb.dataplane.kernel.fastpath.layout import ROOM
 
     events = ", ".join(f"{event} {count}" for event, count in found.events.items())
+    v4, v6 = found.connections[4], found.connections[6]
     lines = [
-        f"fast path: {counted(found.connections, 'connection')}, room for {ROOM:,}",
+        f"fast path: {counted(v4, 'connection')} by IPv4, {v6:,} by IPv6, room for {ROOM:,} each",
         f"  at the ingress of: {', '.join(found.interfaces) or 'no interface'}",
         f"  packets that it did not pass on: {events}",
         *(

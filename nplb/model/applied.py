@@ -94,10 +94,11 @@ class WorkerCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FastPathCounters:
-    """The condition of the kernel plane's fast path: `connections` take up room now, of `room` at
-    most; `events` are totals since start of packets that it did not pass on."""
+    """The condition of the kernel plane's fast path: `connections` take up room now, by family (4
+    or 6), of `room` for each at most; `events` are totals since start of packets that it did not
+    pass on."""
 
-    connections: int
+    connections: Mapping[int, int]
     room: int
     events: Mapping[FastPathEvent, int]
 

@@ -281,10 +281,12 @@ FAST_PATH_CONNECTIONS = _gauge(
     "nplb_kernel_fast_path_connections",
     "Connections that the kernel plane's fast path holds, those included that have ended without a "
     "word and whose time is not over. Connection tracking does not know them.",
+    "family",
 )
 FAST_PATH_ROOM = _gauge(
     "nplb_kernel_fast_path_room",
     "How many connections the fast path has room for. Those beyond go by nftables, and cost more.",
+    "family",
 )
 FAST_PATH_EVENTS = _counter(
     "nplb_kernel_fast_path_events_total",

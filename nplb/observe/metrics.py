@@ -272,8 +272,9 @@ class StatusCollector(Collector):
         counters = self._status.traffic.fast_path
         if counters is None:
             return
-        self._add(f.FAST_PATH_CONNECTIONS, counters.connections)
-        self._add(f.FAST_PATH_ROOM, counters.room)
+        for family, connections in counters.connections.items():
+            self._add(f.FAST_PATH_CONNECTIONS, connections, f"ipv{family}")
+            self._add(f.FAST_PATH_ROOM, counters.room, f"ipv{family}")
         for event, count in counters.events.items():
             self._add(f.FAST_PATH_EVENTS, count, event)
 

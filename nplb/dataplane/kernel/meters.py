@@ -80,8 +80,8 @@ def fast_reading(counts: Mapping[tuple[str, int], Counts]) -> Reading:
         key, number = f"{ip} . tcp . {port}", family_of(ip)
         for name, count in (
             (OPENED, (each.opened, 0)),
-            (SENT, (each.sent_packets, each.sent_bytes)),
-            (ANSWERED, (each.answered_packets, each.answered_bytes)),
+            (SENT, (0, each.sent)),
+            (ANSWERED, (0, each.answered)),
         ):
             sets.setdefault(f"{FAST}{name}{number}", {})[key] = count
     return Reading(sets=sets)
@@ -118,7 +118,7 @@ class Meters:
             meter.settle()
 
     def fast_path(
-        self, connections: int, events: Mapping[FastPathEvent, int]
+        self, connections: Mapping[int, int], events: Mapping[FastPathEvent, int]
     ) -> FastPathCounters | None:
         """A new reading of the fast path's own condition, as sums; None where there never was
         a fast path."""

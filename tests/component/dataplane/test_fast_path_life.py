@@ -122,7 +122,7 @@ async def test_another_process_goes_on_with_what_it_finds(world: Site, plane: Ke
         before = entries(world.edge, "frontends")
         with world.edge.entered():
             stale = fastpath.home() / "flows-0"  # another version's
-            bpf.pin(bpf.BpfMap.create(layout.MAPS["flows"]).descriptor, stale)
+            bpf.pin(bpf.BpfMap.create(layout.MAPS["flows4"]).descriptor, stale)
             links = bool(devices.links(fastpath.home()))  # which this kernel has
             if links:  # an interface may have a filter instead
                 devices._run("tc", "qdisc", "add", "dev", "to-client", "clsact")

@@ -1,22 +1,27 @@
 """The fast path's program, shown single packets (BPF_PROG_TEST_RUN): what it makes of them, and
 that it lets everything else pass untouched."""
 
+import contextlib
 import os
 import random
+import signal
 import socket
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from nplb.dataplane.kernel.fastpath import bpf, layout
-from nplb.dataplane.kernel.fastpath.fastpath import FastPath
+from nplb.dataplane.kernel.fastpath.fastpath import LICENCE, FastPath
+from nplb.dataplane.kernel.fastpath.program import program as compiled
 from nplb.dataplane.kernel.render import Renderer
 from nplb.model.plan import Frontend
 from nplb.model.reasons import Balance
 from tests.support import packets
-from tests.support.fastpath import FAST, begin_turns_again, entries, pins_removed, program
+from tests.support.fastpath import FAST, begin_turns_again, entries, opened, pins_removed, program
 from tests.support.kernelplans import a_frontend
 from tests.support.netns import Namespace, namespaces, requires_namespaces
 from tests.support.packets import ACK, FIN, RST, SYN, Packet, tcp
@@ -123,7 +128,11 @@ def edge(running: Edge) -> Edge:
 
 
 def flows(edge: Edge) -> list[layout.Flow]:
-    return [layout.flow(key, value) for key, value in entries(edge.space, "flows").items()]
+    return [
+        layout.flow(key, value)
+        for name in layout.FLOWS.values()
+        for key, value in entries(edge.space, name).items()
+    ]
 
 
 @pytest.mark.parametrize(("client", "to"), [(CLIENT, EDGE), (CLIENT6, EDGE6)], ids=("v4", "v6"))
@@ -150,6 +159,89 @@ def test_both_ways_of_a_connection_until_both_have_closed(
     assert last.ends == syn.ends  # the one that ends it is moved too
     assert not flows(edge)
     edge.passed(tcp(client, to, ACK, sequence=1005, acknowledged=3))
+
+
+def test_each_packet_is_counted_once_whatever_becomes_of_its_connection(edge: Edge) -> None:
+    """One that closes, one that goes on, and all that nplb ends."""
+    edge.serve(a_frontend(ips=NODES[:1], listen=EDGE[:1], kernel=FAST))
+    before, want = counts(edge), [0] * len(layout.Counts._fields)
+
+    def move(packet: Packet) -> Packet:
+        want[2 if packet.source in NODES else 1] += len(packet.ip)
+        return edge.moved(packet)
+
+    def told() -> tuple[int, ...]:
+        found = counts(edge)
+        assert found == counts(edge)
+        return tuple(now - then for now, then in zip(found, before, strict=True))
+
+    for number, ends in enumerate((True, False), 1):
+        client = (CLIENT[0], CLIENT[1] + number)
+        syn = move(tcp(client, EDGE, SYN))
+        move(answer(syn, SYN | ACK, acknowledged=1001))
+        move(tcp(client, EDGE, ACK, payload=bytes(number)))
+        want[0] += 1
+        assert told() == tuple(want)
+        if ends:
+            move(tcp(client, EDGE, FIN | ACK, sequence=1001, acknowledged=1001))
+            move(answer(syn, FIN | ACK, sequence=1001, acknowledged=1002))
+            move(tcp(client, EDGE, ACK, sequence=1002, acknowledged=1002))
+            assert told() == tuple(want)
+    assert len(flows(edge)) == 2
+    for _ in range(2):  # what nplb has counted before is added to
+        with edge.space.entered():
+            assert edge.path.end([(NODES[0], 30080)]) == 1
+        assert told() == tuple(want)
+        move(tcp(CLIENT, EDGE, SYN))
+        want[0] += 1
+    assert told() == tuple(want)
+
+
+def counts(edge: Edge) -> layout.Counts:
+    """Of the first node."""
+    with edge.space.entered():
+        return edge.path.read().counts.get((NODES[0], 30080), layout.Counts(0, 0, 0))
+
+
+@pytest.mark.parametrize(("client", "to"), [(CLIENT, EDGE), (CLIENT6, EDGE6)], ids=("v4", "v6"))
+def test_packets_go_to_the_link_address_of_the_next_hop(
+    edge: Edge, client: tuple[str, int], to: tuple[str, int]
+) -> None:
+    for device, ips in (("to-nodes", NODES), ("to-client", (CLIENT[0], CLIENT6[0]))):
+        for ip in ips:
+            edge.space.run("ip", "neigh", "replace", ip, "lladdr", f"02:00:00:00:00:{ip[-1]:0>2}",
+                           "dev", device)  # fmt: skip
+    try:
+        syn = edge.open(client, to)
+        there, back = edge.moved(tcp(client, to, ACK)), edge.moved(answer(syn, ACK))
+        for packet, device in ((there, "to-nodes"), (back, "to-client")):
+            own = edge.space.run("cat", f"/sys/class/net/{device}/address").strip()
+            assert packet.frame[:6].hex(":") == f"02:00:00:00:00:{packet.destination[-1]:0>2}"
+            assert packet.frame[6:12].hex(":") == own
+    finally:
+        for device in ("to-nodes", "to-client"):
+            edge.space.run("ip", "neigh", "flush", "dev", device, "nud", "all")
+
+
+def test_signals_do_not_keep_it_from_being_loaded(edge: Edge) -> None:
+    """As when children of nplb's end just then."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: came.append(number))
+    here = threading.get_ident()
+    timers = [
+        threading.Timer(seconds, signal.pthread_kill, (here, signal.SIGUSR1))
+        for seconds in (0.02, 0.05, 0.08)
+    ]
+    with contextlib.ExitStack() as stack:
+        maps = {name: stack.enter_context(opened(edge.space, name)) for name in layout.MAPS}
+        code = compiled().linked({name: each.descriptor for name, each in maps.items()})
+        for timer in timers:
+            timer.start()
+        os.close(bpf.load("nplb_fast_path", code, LICENCE))
+        for timer in timers:
+            timer.join()
+    signal.signal(signal.SIGUSR1, before)
+    assert came
 
 
 LAYOUTS = {
@@ -261,11 +353,119 @@ def test_an_end_that_is_made_up_ends_nothing(edge: Edge) -> None:
     syn = edge.open(CLIENT, EDGE)
     edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))
     far = 1001 + (1 << 30)
-    edge.moved(tcp(CLIENT, EDGE, RST, sequence=far))
-    edge.moved(tcp(CLIENT, EDGE, FIN | ACK, sequence=far, acknowledged=1001))
+    for flags in (RST, FIN | ACK, SYN, RST, SYN | FIN, SYN | RST, SYN | ACK, RST):
+        edge.moved(tcp(CLIENT, EDGE, flags, sequence=far, acknowledged=1001))
+        far += flags == SYN  # and what would be right if that were a beginning
     assert not any(flow.flags & (layout.RESET | layout.FIN) for flow in flows(edge))
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))
     edge.moved(answer(syn, RST, sequence=1001))
     assert any(flow.flags & layout.RESET for flow in flows(edge))
+
+
+# Who sends what: its flags, how many bytes after its SYN it begins, how many it has, and how many
+# of the other's it acknowledges.
+CLOSINGS = {
+    "the node first": (
+        ("node", FIN | ACK, 0, 5, 0),
+        ("client", FIN | ACK, 0, 0, 6),
+        ("node", ACK, 6, 0, 1),
+    ),
+    "the client first, and the node much later": (
+        ("client", FIN | ACK, 0, 7, 0),
+        ("node", ACK, 0, 900, 8),
+        ("client", ACK, 8, 0, 900),
+        ("node", ACK, 900, 900, 8),
+        ("client", ACK, 8, 0, 1800),
+        ("node", FIN | ACK, 1800, 0, 8),
+        ("client", ACK, 8, 0, 1801),
+    ),
+    "both at once": (
+        ("client", FIN | ACK, 0, 0, 0),
+        ("node", FIN | ACK, 0, 0, 0),
+        ("client", ACK, 1, 0, 1),
+        ("node", ACK, 1, 0, 1),
+    ),
+    "a FIN that is sent again": (
+        ("client", FIN | ACK, 0, 10, 0),
+        ("client", FIN | ACK, 0, 10, 0),
+        ("node", FIN | ACK, 0, 0, 11),
+        ("node", FIN | ACK, 0, 0, 11),
+        ("client", ACK, 11, 0, 1),
+    ),
+    "the last bytes arrive after the FIN": (
+        ("client", FIN | ACK, 1400, 100, 0),
+        ("client", ACK, 0, 1400, 0),
+        ("node", FIN | ACK, 0, 0, 1501),
+        ("client", ACK, 1501, 0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("closing", CLOSINGS.values(), ids=CLOSINGS)
+@pytest.mark.parametrize("start", [1000, 2**32 - 500], ids=("low", "wraps"))
+@pytest.mark.parametrize(("client", "to"), [(CLIENT, EDGE), (CLIENT6, EDGE6)], ids=("v4", "v6"))
+def test_a_connection_is_forgotten_with_its_last_packet(
+    edge: Edge,
+    client: tuple[str, int],
+    to: tuple[str, int],
+    start: int,
+    closing: tuple[tuple[str, int, int, int, int], ...],
+) -> None:
+    syn = edge.moved(tcp(client, to, SYN, sequence=start))
+    begun = (start + 1) % 2**32
+    edge.moved(answer(syn, SYN | ACK, sequence=start, acknowledged=begun))
+    edge.moved(tcp(client, to, ACK, sequence=begun, acknowledged=begun))
+    for who, flags, at, size, acknowledged in closing:
+        assert len(flows(edge)) == 2
+        ends = (client, to) if who == "client" else (syn.ends[2:], syn.ends[:2])
+        edge.moved(
+            tcp(
+                *ends,
+                flags,
+                sequence=(begun + at) % 2**32,
+                acknowledged=(begun + acknowledged) % 2**32,
+                payload=bytes(size),
+            )
+        )
+    assert not flows(edge)
+
+
+def test_a_port_that_is_used_again_while_the_node_has_forgotten(edge: Edge) -> None:
+    edge.open(CLIENT, EDGE)
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))
+    syn = edge.moved(tcp(CLIENT, EDGE, SYN, sequence=3 * 10**9))
+    edge.moved(answer(syn, SYN | ACK, sequence=2 * 10**9, acknowledged=3 * 10**9 + 1))
+    edge.moved(tcp(CLIENT, EDGE, FIN | ACK, sequence=3 * 10**9 + 1, acknowledged=2 * 10**9 + 1))
+    edge.moved(answer(syn, FIN | ACK, sequence=2 * 10**9 + 1, acknowledged=3 * 10**9 + 2))
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=3 * 10**9 + 2, acknowledged=2 * 10**9 + 2))
+    assert not flows(edge)
+
+
+def test_what_closes_while_it_is_counted_for_the_last_time_is_counted(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge.serve(a_frontend(ips=NODES[:1], listen=EDGE[:1], kernel=FAST))
+    before = counts(edge).opened
+    syn = edge.open(CLIENT, EDGE)
+    edge.serve()
+    clock = time.clock_gettime_ns
+
+    def closing(number: int) -> int:
+        """The clock is read between the counters and the connections."""
+        if flows(edge):
+            edge.moved(tcp(CLIENT, EDGE, FIN | ACK, sequence=1001, acknowledged=1001))
+            edge.moved(answer(syn, FIN | ACK, sequence=1001, acknowledged=1002))
+            edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1002, acknowledged=1002))
+        return clock(number)
+
+    monkeypatch.setattr(time, "clock_gettime_ns", closing)
+    with edge.space.entered():
+        reading = edge.path.read()
+    assert reading.final
+    assert reading.counts[NODES[0], 30080].opened == before + 1
+    edge.serve(a_frontend(kernel=FAST))
+    os.close(edge.number)
+    edge.number = program(edge.space)
 
 
 def test_a_packet_at_the_end_of_its_hops_goes_no_further(edge: Edge) -> None:

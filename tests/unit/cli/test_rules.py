@@ -94,7 +94,7 @@ def test_what_the_fast_path_holds_and_its_deletion() -> None:
         made["edge"].run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "far")
         asyncio.run(serve())
         *_, title, interfaces, events, frontend = rules().output.splitlines()
-        assert title == "# fast path: 0 connections, room for 131,072"
+        assert title == "# fast path: 0 connections by IPv4, 0 by IPv6, room for 131,072 each"
         assert "at the ingress of: " in interfaces
         assert "uplink" in interfaces
         assert "no_room 0, no_port 0" in events

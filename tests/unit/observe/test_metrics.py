@@ -134,14 +134,17 @@ def test_connect_latency_is_a_histogram_of_each_worker() -> None:
 def test_the_fast_path_where_there_is_one() -> None:
     name = "nplb_kernel_fast_path"
     counters = FastPathCounters(
-        connections=7, room=100, events={FastPathEvent.NO_ROOM: 3, FastPathEvent.EXPIRED: 0}
+        connections={4: 7, 6: 2},
+        room=100,
+        events={FastPathEvent.NO_ROOM: 3, FastPathEvent.EXPIRED: 0},
     )
     state = status(frontend(), traffic=Traffic(fast_path=counters))
-    assert read(state, f"{name}_connections") == 7
-    assert read(state, f"{name}_room") == 100
+    assert read(state, f"{name}_connections", family="ipv4") == 7
+    assert read(state, f"{name}_connections", family="ipv6") == 2
+    assert read(state, f"{name}_room", family="ipv6") == 100
     assert read(state, f"{name}_events_total", event="no_room") == 3
     assert read(state, f"{name}_events_total", event="expired") == 0
-    assert read(status(frontend()), f"{name}_room") is None
+    assert read(status(frontend()), f"{name}_room", family="ipv4") is None
 
 
 def test_a_service_that_left_the_plan_keeps_its_counters() -> None:

@@ -10,6 +10,7 @@ program         the compiled program, made ready for the kernel
 layout          what its maps hold, as bytes and as values
 tables          from a plan's frontends to what the maps should hold; pure
 census          which connections are open, and which have had their time; pure
+tally           what has been moved to and from each node's port; pure
 devices         at which interfaces it is
 fastpath        `FastPath`: keeps all of it as the plans say
 survey          what is there, read beside whoever keeps it

@@ -26,6 +26,8 @@ _SCHED_CLS = 3  # BPF_PROG_TYPE_SCHED_CLS
 _TCX_INGRESS = 46
 _MOST_LINKS = 64  # BPF_MPROG_MAX: more than that are never at one interface
 _BATCH = 4096
+# A signal, as of a child that has ended, has the verifier begin again; libbpf tries as often.
+_LOAD_ATTEMPTS = 10
 _LOG_BYTES = 1 << 20
 # in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
 _BATCH_ATTRIBUTES = struct.Struct("=QQQQIIQQ")
@@ -98,6 +100,11 @@ class BpfMap:
     def put(self, key: bytes, value: bytes) -> None:
         """Write one entry."""
         self._element(_UPDATE, key, ctypes.create_string_buffer(value, self._value_bytes))
+
+    def take(self, key: bytes) -> bytes | None:
+        """Remove one entry. Returns its value; None if it was not there."""
+        value = self.get(key)
+        return value if value is not None and self.delete(key) else None
 
     def delete(self, key: bytes) -> bool:
         """Remove one entry. Returns whether it was there."""
@@ -207,6 +214,10 @@ class _NoSpaceError(HostError):
     """The buffers are too small for one bucket."""
 
 
+class _InterruptedError(HostError):
+    """A signal has ended the call too soon."""
+
+
 class _NoInterfaceError(HostError):
     """There is no such interface here."""
 
@@ -241,7 +252,10 @@ def load(name: str, instructions: bytes, licence: str) -> int:
         return ctypes.create_string_buffer(packed, 128)
 
     try:
-        return _call(_PROG_LOAD, attributes(None), what)
+        for _ in range(_LOAD_ATTEMPTS):
+            with contextlib.suppress(_InterruptedError):
+                return _call(_PROG_LOAD, attributes(None), what)
+        raise HostError(f"can't {what}: signals have interrupted it {_LOAD_ATTEMPTS} times")
     except HostError as error:
         log = ctypes.create_string_buffer(_LOG_BYTES)
         with contextlib.suppress(HostError):
@@ -361,6 +375,8 @@ def _call(command: int, attributes: ctypes.Array[ctypes.c_char], what: str) -> i
         raise FileNotFoundError(code, text)
     if code == errno.ENOSPC:
         raise _NoSpaceError(text)
+    if code == errno.EAGAIN:
+        raise _InterruptedError(text)
     if code == errno.ENODEV:
         raise _NoInterfaceError(text)
     if code == errno.EINVAL:

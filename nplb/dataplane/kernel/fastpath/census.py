@@ -10,10 +10,15 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
-from nplb.dataplane.kernel.fastpath.layout import FIN, FROM_NODE, OPEN, PEER_FIN, RESET, flow
+from nplb.dataplane.kernel.fastpath.layout import FIN, FROM_NODE, OPEN, RESET, Flow, flow
+from nplb.dataplane.kernel.fastpath.tally import Tally
 
 # What is left of the time to open a connection where room is short.
 HURRIED_SECONDS = 5.0
+# Times are milliseconds, of which 32 bits are kept, 49 days: who is silent for longer is found
+# later.
+_CUT_OFF = 1 << 32
+_HOUR = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,7 @@ class Patience:
         """For a connection whose entry, or entries together, have these flags."""
         if flags & RESET:
             return self.reset
-        if flags & (FIN | PEER_FIN):
+        if flags & FIN:
             return self.closing
         return self.established if flags & OPEN else self.opening
 
@@ -41,16 +46,6 @@ class Patience:
 
 
 FOREVER = Patience(opening=inf, established=inf, closing=inf, reset=inf)
-
-
-@dataclass(slots=True)
-class Census:
-    """`live` has open connections by node's end (an `endpoint`), `over` the keys of both ways of
-    those that are to be forgotten; `entries` is how many were seen."""
-
-    live: dict[bytes, int] = field(default_factory=dict)
-    over: list[bytes] = field(default_factory=list)
-    entries: int = 0
 
 
 def patience(root: Path = Path("/proc/sys/net/netfilter")) -> Patience:
@@ -70,37 +65,55 @@ def patience(root: Path = Path("/proc/sys/net/netfilter")) -> Patience:
     )
 
 
-def take(
-    entries: Iterable[tuple[bytes, bytes]],
-    other: Callable[[bytes], bytes | None],
-    now_ns: int,
-    patience: Patience,
-    ended: Callable[[bytes], bool],
-) -> Census:
-    """Go through all entries, once and without keeping them: there may be very many.
+def _age(now_ms: int, way: Flow) -> int:
+    """Milliseconds without a packet: less than none for one that came after `now`."""
+    return (now_ms - way.seen_ms + _HOUR) % _CUT_OFF - _HOUR
 
-    `other(key)` is asked for the other way's entry where it makes a difference. `now_ns` is of
-    CLOCK_MONOTONIC; `ended(node)` says whether the connections to a node's end are to end now.
-    """
-    found = Census()
-    for key, value in entries:
-        found.entries += 1
-        there = flow(key, value)
-        from_node = bool(there.flags & FROM_NODE)
-        if not from_node and ended(there.node):
-            found.over += (key, there.back)
-            continue
-        # The other way may have seen a packet since, or known better: it is asked before anything
-        # is forgotten. What only the client's way knows (OPEN) is asked there.
-        flags = there.flags | OPEN if from_node else there.flags
-        over = now_ns - there.seen_ns > patience.seconds(flags) * 1e9
-        if over and (back := other(there.back)) is not None:
-            peer = flow(there.back, back)
-            flags = there.flags | peer.flags
-            seen = max(there.seen_ns, peer.seen_ns)
-            over = now_ns - seen > patience.seconds(flags) * 1e9
-        if over:
-            found.over += (key, there.back)
-        elif not from_node and not flags & RESET:
-            found.live[there.node] = found.live.get(there.node, 0) + 1
-    return found
+
+@dataclass(slots=True)
+class Census:
+    """`live` has open connections by node's end (an `endpoint`), `moved` what all that were seen
+    have moved; `over` the keys of both ways of those that are to be forgotten."""
+
+    live: dict[bytes, int] = field(default_factory=dict)
+    moved: Tally = field(default_factory=Tally)
+    over: list[bytes] = field(default_factory=list)
+
+    def take(
+        self,
+        entries: Iterable[tuple[bytes, bytes]],
+        other: Callable[[bytes], bytes | None],
+        now_ms: int,
+        patience: Patience,
+        ended: Callable[[bytes], bool],
+    ) -> int:
+        """Go through all entries of a map, once and without keeping them: there may be very many.
+        Returns how many.
+
+        `other(key)` is asked for the other way's entry where it makes a difference. `now_ms` is of
+        CLOCK_MONOTONIC; `ended(node)` says whether the connections to a node's end are to end now.
+        """
+        seen = 0
+        for key, value in entries:
+            seen += 1
+            there = flow(key, value)
+            self.moved.add_flow(there)
+            from_node = bool(there.flags & FROM_NODE)
+            if not from_node and ended(there.node):
+                self.over += (key, there.back)
+                continue
+            # The other way may have seen a packet since, or known better: it is asked before
+            # anything is forgotten. What only the client's way knows (OPEN) is asked there.
+            flags = there.flags | OPEN if from_node else there.flags
+            age = _age(now_ms, there)
+            over = age > patience.seconds(flags) * 1e3
+            if over and (back := other(there.back)) is not None:
+                peer = flow(there.back, back)
+                flags = there.flags | peer.flags
+                age = min(age, _age(now_ms, peer))
+                over = age > patience.seconds(flags) * 1e3
+            if over:
+                self.over += (key, there.back)
+            elif not from_node and not flags & RESET:
+                self.live[there.node] = self.live.get(there.node, 0) + 1
+        return seen

@@ -35,7 +35,8 @@
 #define STAMPED 0x0101080a /* the usual start of options: two of padding, then timestamps */
 #define SIZED 0x02040000 /* and that of a SYN: the maximum segment size, */
 #define SIZED_STAMPED 0x0402080a /* that selective acknowledgements are welcome, then timestamps */
-#define ROUTE_NS 1000000000 /* a route that has changed counts within a second */
+#define NS_OF_MS 1000000
+#define ROUTE_MS 1000 /* a route that has changed counts within a second */
 #define PASS TC_ACT_UNSPEC /* to the next filter, and to the table in the end */
 
 struct address {
@@ -48,29 +49,51 @@ struct endpoint {
 	__u16 zero;
 };
 
-/* One way of a connection, as its packets say. */
+/* One way of a connection, as its packets say; of IPv4 also in few bytes. */
 struct tuple {
 	struct address source, destination;
 	__be16 source_port, destination_port;
 };
 
+struct tuple4 {
+	__be32 source, destination;
+	__be16 source_port, destination_port;
+};
+
 /* ANSWERED: the node has answered the client's SYN, OPEN: and the client the node's (on the client's way
- * only). FIN: this side has closed, PEER_FIN: the other has, PEER_FIN_ACKED: and this side knows. */
-enum { ANSWERED = 1, OPEN = 2, FIN = 4, PEER_FIN = 8, PEER_FIN_ACKED = 16, RESET = 32, FROM_NODE = 64 };
+ * only). FIN: this side has closed. */
+enum { ANSWERED = 1, OPEN = 2, FIN = 4, RESET = 8, FROM_NODE = 16 };
+
+/* The start of an Ethernet header. */
+struct link {
+	__u8 to[ETH_ALEN], from[ETH_ALEN];
+};
+
+/* How far one way of a connection is, and by which way its packets leave. Times are milliseconds of
+ * CLOCK_MONOTONIC_COARSE, their lower half. */
+struct flow {
+	__u32 bytes[2]; /* one number: as a __u64 it would pad a flow4 from 64 bytes to 72 */
+	__u16 flags;
+	__u16 tick;	    /* the kernel's, of the last packet: until the next one no clock is read */
+	__u32 seen;	    /* when the first packet came in that tick */
+	__u32 sent;	    /* the end of what has come this way, */
+	__u32 acknowledged; /* of the other side's bytes that this one has, */
+	__u32 fin_end;	    /* and what acknowledges this side's FIN */
+	__u32 stamp;	    /* what is added to the client's timestamps, and taken off their echoes */
+	__u32 routed;	    /* when the next hop was looked up; 0: it is for the next packet */
+	__u32 interface;    /* by which it leaves, */
+	struct link link;   /* and the rest of the way to the next hop */
+};
 
 /* What becomes of packets of one tuple. Both ways of a connection have an entry; each is the other's
  * `to` turned round. */
-struct flow {
+struct flow4 {
+	struct flow flow;
+	struct tuple4 to;
+};
+struct flow6 {
+	struct flow flow;
 	struct tuple to;
-	__u16 flags;
-	__u16 tick;	     /* the kernel's, of the last packet: until the next one no clock is read */
-	__u64 seen;	     /* CLOCK_MONOTONIC_COARSE of the first packet in that tick, ns */
-	__u32 acknowledged;  /* what this side has of the other's bytes */
-	__u32 peer_fin_end;  /* what acknowledges the other's FIN */
-	__u64 routed;	     /* when the next hop was looked up; 0 for never */
-	struct address hop;  /* IPv4 may go by an IPv6 router (RFC 5549) */
-	__u32 interface;
-	__u32 stamp; /* what is added to the client's timestamps, and taken off their echoes */
 };
 
 enum { IN_TURN = 0, AT_RANDOM = 1, BY_CLIENT = 2 };
@@ -95,8 +118,9 @@ struct seat {
 	struct address source; /* the edge's own address toward the node */
 };
 
+/* Of connections that have ended: what others have moved is with their flows. */
 struct counts {
-	__u64 opened, sent_packets, sent_bytes, answered_packets, answered_bytes;
+	__u64 opened, sent, answered;
 };
 
 struct settings {
@@ -109,9 +133,17 @@ enum { NO_ROOM, NO_PORT, NO_SEAT, NO_ROUTE, EXPIRED, EVENTS };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 262144);
+	__type(key, struct tuple4);
+	__type(value, struct flow4);
+} flows4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct tuple);
-	__type(value, struct flow);
-} flows SEC(".maps");
+	__type(value, struct flow6);
+} flows6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -153,6 +185,14 @@ struct {
 	__type(value, struct settings);
 } settings SEC(".maps");
 
+/* Where an entry is made before it is in its table: the stack is too small. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow6);
+} draft SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, EVENTS);
@@ -167,7 +207,7 @@ struct packet {
 	__u32 sequence, acknowledged;
 	__u32 payload;
 	__u16 header_bytes; /* of TCP */
-	__u8 six, protocol;
+	__u8 protocol;
 	__u8 tos, ttl;
 	__u32 stamp_at, mss_at; /* where these options' values begin; 0: not found */
 	bool usual;		/* these options are where Linux puts them */
@@ -201,11 +241,79 @@ static __always_inline void turn_round(const struct tuple *from, struct tuple *t
 	to->destination_port = from->source_port;
 }
 
+/* A pointer that the context shows as 32 bits, and the kernel makes one of 64: read by hand, since a
+ * compiler may cut off the upper half of what it takes for a number. */
+#define POINTER(skb, field)                                                                         \
+	({                                                                                          \
+		void *pointer;                                                                      \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                               \
+			     : "=r"(pointer)                                                        \
+			     : "r"(skb), "i"(offsetof(struct __sk_buff, field)));                   \
+		pointer;                                                                            \
+	})
+
+static __always_inline struct tuple4 in_few_bytes(const struct tuple *of)
+{
+	return (struct tuple4){.source = of->source.word[3],
+			       .destination = of->destination.word[3],
+			       .source_port = of->source_port,
+			       .destination_port = of->destination_port};
+}
+
+/* An entry of either family's flow table. What is `six` here and below is known to the compiler: each
+ * family has code of its own. */
+static __always_inline struct flow *find(const struct tuple *key, bool six)
+{
+	if (six)
+		return bpf_map_lookup_elem(&flows6, key);
+	struct tuple4 few = in_few_bytes(key);
+	return bpf_map_lookup_elem(&flows4, &few);
+}
+
+static __always_inline long take_away(const struct tuple *key, bool six)
+{
+	if (six)
+		return bpf_map_delete_elem(&flows6, key);
+	struct tuple4 few = in_few_bytes(key);
+	return bpf_map_delete_elem(&flows4, &few);
+}
+
+/* What packets become, into the draft of an entry: a `flow4` or a `flow6`. */
+static __always_inline void write_to(struct flow *draft, const struct tuple *to, bool six)
+{
+	if (six)
+		((struct flow6 *)draft)->to = *to;
+	else
+		((struct flow4 *)draft)->to = in_few_bytes(to);
+}
+
+static __always_inline long put(const struct tuple *key, struct flow *draft, bool six, __u64 flags)
+{
+	if (six)
+		return bpf_map_update_elem(&flows6, key, draft, flags);
+	struct tuple4 few = in_few_bytes(key);
+	return bpf_map_update_elem(&flows4, &few, draft, flags);
+}
+
+/* What an entry of the table says that its packets become. */
+static __always_inline void read_to(const struct flow *flow, struct tuple *to, bool six)
+{
+	if (six) {
+		*to = ((const struct flow6 *)flow)->to;
+		return;
+	}
+	struct tuple4 few = ((const struct flow4 *)flow)->to;
+	map_ipv4(&to->source, few.source);
+	map_ipv4(&to->destination, few.destination);
+	to->source_port = few.source_port;
+	to->destination_port = few.destination_port;
+}
+
 /* So many bytes of the packet, readable; NULL if it has not so many. */
 static __always_inline void *bytes(struct __sk_buff *skb, __u32 at, __u32 count)
 {
 	at &= HEADERS_MAX;
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *data = POINTER(skb, data), *end = POINTER(skb, data_end);
 	return data + at + count <= end ? data + at : NULL;
 }
 
@@ -222,26 +330,12 @@ static __always_inline void *reach(struct __sk_buff *skb, __u32 at, __u32 count)
 }
 
 /* Reads the IP header. False: nothing for us. */
-static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *p)
+static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *p, bool six)
 {
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = reach(skb, ETH_HLEN, sizeof *ip);
-		if (!ip || ip->ihl < 5 || (ip->frag_off & bpf_htons(FRAGMENT)))
-			return false;
-		p->protocol = ip->protocol;
-		p->tos = ip->tos;
-		p->ttl = ip->ttl;
-		p->l4 = ETH_HLEN + ip->ihl * 4;
-		p->payload = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
-		map_ipv4(&p->tuple.source, ip->saddr);
-		map_ipv4(&p->tuple.destination, ip->daddr);
-		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_ICMP;
-	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+	if (six) {
 		struct ipv6hdr *ip = reach(skb, ETH_HLEN, sizeof *ip);
 		if (!ip)
 			return false;
-		p->six = 1;
 		p->protocol = ip->nexthdr;
 		p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 		p->ttl = ip->hop_limit;
@@ -251,11 +345,20 @@ static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *p)
 		copy6(&p->tuple.destination, &ip->daddr);
 		return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_ICMPV6;
 	}
-	return false;
+	struct iphdr *ip = reach(skb, ETH_HLEN, sizeof *ip);
+	if (!ip || ip->ihl < 5 || (ip->frag_off & bpf_htons(FRAGMENT)))
+		return false;
+	p->protocol = ip->protocol;
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->l4 = ETH_HLEN + ip->ihl * 4;
+	p->payload = (bpf_ntohs(ip->tot_len) ?: skb->len - ETH_HLEN) - ip->ihl * 4; /* 0: BIG TCP */
+	map_ipv4(&p->tuple.source, ip->saddr);
+	map_ipv4(&p->tuple.destination, ip->daddr);
+	return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_ICMP;
 }
 
-/* Finds the options of a packet that opens a connection, or of an unusual sender's. */
-static __always_inline void find_options(struct __sk_buff *skb, struct packet *p)
+static __always_inline void read_options(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 at = p->l4 + sizeof(struct tcphdr), end = p->l4 + p->header_bytes;
 	for (int i = 0; i < TCP_OPTIONS; i++) {
@@ -276,6 +379,21 @@ static __always_inline void find_options(struct __sk_buff *skb, struct packet *p
 		}
 		at += option[1];
 	}
+}
+
+/* Finds the options of a packet that opens a connection, or of an unusual sender's. */
+static __always_inline void find_options(struct __sk_buff *skb, struct packet *p)
+{
+	read_options(skb, p);
+	/* Through a map, so that the verifier sees two numbers of which it knows nothing: else it walks
+	 * through all that follows once for each place where they may have been. */
+	__u32 zero = 0;
+	struct flow6 *scratch = bpf_map_lookup_elem(&draft, &zero);
+	if (!scratch)
+		return;
+	volatile __u32 *seen = scratch->flow.bytes;
+	seen[0] = p->mss_at, seen[1] = p->stamp_at;
+	p->mss_at = seen[0], p->stamp_at = seen[1];
 }
 
 static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *p)
@@ -316,7 +434,8 @@ static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *p)
 /* The next hop to `to->destination`. Returns what bpf_fib_lookup does; where there is no neighbour
  * yet, redirecting finds it. */
 static __always_inline long route(struct __sk_buff *skb, const struct packet *p,
-				  const struct tuple *to, bool whole, struct bpf_fib_lookup *hop)
+				  const struct tuple *to, bool six, bool whole,
+				  struct bpf_fib_lookup *hop)
 {
 	hop->ifindex = skb->ifindex;
 	hop->l4_protocol = p->protocol;
@@ -324,7 +443,7 @@ static __always_inline long route(struct __sk_buff *skb, const struct packet *p,
 	hop->dport = to->destination_port;
 	/* A length makes it say the route's MTU; none, compare the packet with the interface's. */
 	hop->tot_len = whole ? 0 : 1;
-	if (p->six) {
+	if (six) {
 		hop->family = AF_INET6;
 		__builtin_memcpy(hop->ipv6_src, &to->source, 16);
 		__builtin_memcpy(hop->ipv6_dst, &to->destination, 16);
@@ -338,26 +457,20 @@ static __always_inline long route(struct __sk_buff *skb, const struct packet *p,
 	return found == BPF_FIB_LKUP_RET_NO_NEIGH ? 0 : found;
 }
 
-static __always_inline struct address next_hop(const struct bpf_fib_lookup *found)
+/* Sends the packet on, as the kernel sends: it finds the neighbour, and keeps asking whether it is
+ * still there. */
+static __always_inline int send(__u32 interface, struct bpf_redir_neigh *next)
 {
-	struct address hop;
-	if (found->family == AF_INET6)
-		__builtin_memcpy(&hop, found->ipv6_dst, 16);
-	else
-		map_ipv4(&hop, found->ipv4_dst);
-	return hop;
+	return bpf_redirect_neigh(interface, next, sizeof *next, 0);
 }
 
-static __always_inline int leave(__u32 interface, const struct address *via)
+static __always_inline void next_hop(const struct bpf_fib_lookup *found, struct bpf_redir_neigh *next)
 {
-	struct bpf_redir_neigh next = {.nh_family = AF_INET6};
-	if (via->word[0] | via->word[1] | (via->word[2] ^ bpf_htonl(0xffff))) {
-		__builtin_memcpy(next.ipv6_nh, via, 16);
-	} else {
-		next.nh_family = AF_INET;
-		next.ipv4_nh = via->word[3];
-	}
-	return bpf_redirect_neigh(interface, &next, sizeof next, 0);
+	next->nh_family = found->family;
+	if (found->family == AF_INET6)
+		__builtin_memcpy(next->ipv6_nh, found->ipv6_dst, 16);
+	else
+		next->ipv4_nh = found->ipv4_dst;
 }
 
 /* What a one's complement sum changes by (RFC 1624), as bpf_csum_diff gives it. */
@@ -375,10 +488,9 @@ static __always_inline __u16 fold(__u32 sum)
 }
 
 /* Writes the addresses and the hop count of the IP header, and for IPv4 its checksum. */
-static __always_inline bool write_ip(struct __sk_buff *skb,
-				     const struct packet *p, const struct tuple *to)
+static __always_inline bool write_ip(struct __sk_buff *skb, const struct tuple *to, bool six)
 {
-	if (p->six) {
+	if (six) {
 		struct ipv6hdr *ip = bytes(skb, ETH_HLEN, sizeof *ip);
 		if (!ip)
 			return false;
@@ -425,10 +537,11 @@ static __always_inline bool correct(struct __sk_buff *skb, const struct packet *
 
 /* Writes addresses and ports. Order: the checksum's helper may move the data. */
 static __always_inline bool write_tcp(struct __sk_buff *skb, const struct packet *p,
-				      const struct tuple *to, __u32 stamp, bool from_node)
+				      const struct tuple *to, bool six, __u32 stamp,
+				      bool from_node)
 {
 	const struct tuple *was = &p->tuple;
-	__u32 addresses = p->six
+	__u32 addresses = six
 		? bpf_csum_diff((__be32 *)&was->source, 32, (__be32 *)&to->source, 32, 0)
 		: difference(was->source.word[3], to->source.word[3],
 			     difference(was->destination.word[3], to->destination.word[3], 0));
@@ -453,7 +566,7 @@ static __always_inline bool write_tcp(struct __sk_buff *skb, const struct packet
 			return false;
 		*value = now_stamp;
 	}
-	if (!write_ip(skb, p, to))
+	if (!write_ip(skb, to, six))
 		return false;
 	struct tcphdr *tcp = bytes(skb, p->l4, sizeof *tcp);
 	if (!tcp)
@@ -504,7 +617,7 @@ static __always_inline __u32 mtu_of(struct __sk_buff *skb, __u32 interface)
 /* Neither end may send segments that do not fit the edge's two interfaces: there is nobody here who
  * would tell it so later. */
 static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet *p,
-				      const struct bpf_fib_lookup *hop)
+				      const struct bpf_fib_lookup *hop, bool six)
 {
 	__u32 mtu = mtu_of(skb, skb->ifindex), there = hop->mtu_result;
 	if (there <= 1) /* what the question was: there is no neighbour yet */
@@ -512,7 +625,7 @@ static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet
 	if (there < mtu)
 		mtu = there;
 	__u32 headers = sizeof(struct tcphdr) +
-			(p->six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+			(six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (p->mss_at && mtu > headers)
 		clamp(skb, p, p->mss_at, mtu - headers);
 }
@@ -529,11 +642,12 @@ static __always_inline void clamp_mss(struct __sk_buff *skb, const struct packet
 
 /* Bob Jenkins' lookup3 of a client's address, scaled to a place: what nftables' `jhash ip saddr mod
  * N seed S` gives, so that a client finds the same node by either way. */
-static __always_inline __u32 place_of_client(const struct packet *p, __u32 seed, __u32 places)
+static __always_inline __u32 place_of_client(const struct packet *p, bool six, __u32 seed,
+					     __u32 places)
 {
 	const __u32 *word = p->tuple.source.word;
 	__u32 a, b, c;
-	if (p->six) {
+	if (six) {
 		a = b = c = 0xdeadbeef + 16 + seed;
 		a += word[0], b += word[1], c += word[2];
 		MIX(a, b, c);
@@ -549,13 +663,13 @@ static __always_inline __u32 place_of_client(const struct packet *p, __u32 seed,
 /* The place of a new connection's node. `turn` becomes the number of the source port to begin with:
  * as long as it can be until a node sees the same one again, since it may remember a connection that
  * it has closed (TIME_WAIT) and then takes a new one badly. */
-static __always_inline __u32 draw(struct frontend *front, const struct packet *p, __u32 seed,
-				  __u32 *turn)
+static __always_inline __u32 draw(struct frontend *front, const struct packet *p, bool six,
+				  __u32 seed, __u32 *turn)
 {
 	__u32 seats = front->seats;
 	*turn = __sync_fetch_and_add(&front->next, 1);
 	if (front->draw == BY_CLIENT)
-		return place_of_client(p, seed, seats);
+		return place_of_client(p, six, seed, seats);
 	if (front->draw == AT_RANDOM)
 		return bpf_get_prandom_u32() % seats;
 	__u32 place = *turn % seats;
@@ -564,67 +678,112 @@ static __always_inline __u32 draw(struct frontend *front, const struct packet *p
 }
 
 /* The frontend that a new connection asks for: on its address, or on all of the edge's own. */
-static __always_inline struct frontend *find_frontend(struct __sk_buff *skb, const struct packet *p)
+static __always_inline struct frontend *find_frontend(struct __sk_buff *skb, const struct packet *p,
+						      bool six)
 {
 	struct endpoint asked = {.ip = p->tuple.destination, .port = p->tuple.destination_port};
 	struct frontend *front = bpf_map_lookup_elem(&frontends, &asked);
 	if (front)
 		return front;
 	asked.ip.word[3] = 0;
-	if (p->six)
+	if (six)
 		asked.ip.word[0] = asked.ip.word[1] = asked.ip.word[2] = 0;
 	front = bpf_map_lookup_elem(&frontends, &asked);
 	if (!front)
 		return NULL;
 	struct bpf_fib_lookup hop = {};
-	return route(skb, p, &p->tuple, true, &hop) == BPF_FIB_LKUP_RET_NOT_FWDED ? front : NULL;
+	return route(skb, p, &p->tuple, six, true, &hop) == BPF_FIB_LKUP_RET_NOT_FWDED ? front : NULL;
 }
 
-static __always_inline void forget(const struct tuple *key, const struct tuple *to)
+/* Adds to what has been counted of a node's port. */
+static __always_inline void count(const struct endpoint *node, const struct counts *more)
 {
-	struct tuple back;
-	turn_round(to, &back);
-	bpf_map_delete_elem(&flows, &back);
-	bpf_map_delete_elem(&flows, key);
+	struct counts *counts = bpf_map_lookup_elem(&counters, node);
+	if (!counts) {
+		if (!bpf_map_update_elem(&counters, node, more, BPF_NOEXIST))
+			return;
+		counts = bpf_map_lookup_elem(&counters, node);
+	}
+	if (!counts)
+		return;
+	counts->opened += more->opened;
+	counts->sent += more->sent;
+	counts->answered += more->answered;
 }
 
-/* Gives a new connection its node, and the node's answers their entry. `there` becomes the client's
- * way, which has none yet. False: the table is to serve it. */
-static __always_inline bool open_flow(struct __sk_buff *skb, const struct packet *p,
-				      struct flow *there)
+static __always_inline __u64 *bytes_of(struct flow *flow)
+{
+	return (__u64 *)flow->bytes;
+}
+
+/* Takes one way of a connection out of the table: who does is the one to count it. */
+static __always_inline void take_out(const struct tuple *key, struct flow *flow, bool six,
+				     struct counts *sum)
+{
+	__u64 moved = *bytes_of(flow); /* a packet that another processor has in hand is lost to it */
+	bool from_node = flow->flags & FROM_NODE;
+	if (take_away(key, six))
+		return;
+	if (from_node) {
+		sum->answered = moved;
+	} else {
+		sum->opened = 1;
+		sum->sent = moved;
+	}
+}
+
+/* Forgets a connection: the way of `key`, whose entry is `flow`, and the other one. */
+static __always_inline void forget(const struct tuple *key, struct flow *flow,
+				   const struct tuple *other, struct flow *peer, bool six)
+{
+	struct counts sum = {};
+	struct endpoint node = {.ip = other->source, .port = other->source_port};
+	if (flow->flags & FROM_NODE)
+		node.ip = key->source, node.port = key->source_port;
+	take_out(key, flow, six, &sum);
+	if (peer)
+		take_out(other, peer, six, &sum);
+	count(&node, &sum);
+}
+
+/* Gives a new connection its node, and the node's answers their entry. `flow` becomes the client's way,
+ * which has no entry yet, and `to` what its packets become. False: the table is to serve it. */
+static __always_inline bool open_flow(struct __sk_buff *skb, const struct packet *p, bool six,
+				      struct flow *flow, struct tuple *to)
 {
 	__u32 zero = 0;
 	struct settings *set = bpf_map_lookup_elem(&settings, &zero);
-	struct frontend *front = find_frontend(skb, p);
+	struct frontend *front = find_frontend(skb, p, six);
 	if (!set || !set->ports || !front || !front->seats)
 		return false;
 	__u32 turn;
 	struct seat_key place = {.layout = front->layout,
-				 .place = draw(front, p, set->hash_seed, &turn)};
+				 .place = draw(front, p, six, set->hash_seed, &turn)};
 	struct seat *seat = bpf_map_lookup_elem(&seats, &place);
 	if (!seat) {
 		note(NO_SEAT);
 		return false;
 	}
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct flow back = {.flags = FROM_NODE, .seen = now};
-	*there = (struct flow){.to = {.source = seat->source,
-				      .destination = seat->node,
-				      .destination_port = front->node_port}};
+	to->source = seat->source;
+	to->destination = seat->node;
+	to->destination_port = front->node_port;
+	__u32 now = bpf_ktime_get_coarse_ns() / NS_OF_MS;
+	*flow = (struct flow){.flags = FROM_NODE, .seen = now};
 	/* The client's timestamps go on from the edge's clock. A node that remembers a connection which
 	 * it has closed takes a new one from the same port only with a later timestamp (RFC 6191), and
 	 * those of different clients have nothing to do with each other. */
 	__be32 stamp;
 	if (p->stamp_at && !bpf_skb_load_bytes(skb, p->stamp_at, &stamp, sizeof stamp))
-		there->stamp = back.stamp = (__u32)(now / 1000000) - bpf_ntohl(stamp);
-	turn_round(&p->tuple, &back.to);
+		flow->stamp = now - bpf_ntohl(stamp);
 	struct tuple answers;
-	turn_round(&there->to, &answers);
+	turn_round(&p->tuple, &answers);
+	write_to(flow, &answers, six);
+	turn_round(to, &answers);
 	__u32 from = set->first_port, count = set->ports;
 	bool given = false;
 	for (int i = 0; i < PORT_TRIES && !given; i++, turn += PORT_STRIDE) {
 		answers.destination_port = bpf_htons(from + turn % count);
-		long failed = bpf_map_update_elem(&flows, &answers, &back, BPF_NOEXIST);
+		long failed = put(&answers, flow, six, BPF_NOEXIST);
 		if (failed == -E2BIG || failed == -ENOMEM) {
 			note(NO_ROOM);
 			return false;
@@ -635,122 +794,142 @@ static __always_inline bool open_flow(struct __sk_buff *skb, const struct packet
 		note(NO_PORT);
 		return false;
 	}
-	there->to.source_port = answers.destination_port;
+	to->source_port = answers.destination_port;
+	flow->flags = 0;
+	flow->sent = p->sequence + 1;
 	return true;
 }
 
-/* Notes how far a connection is, and forgets it once both have closed and know of each other. */
-static __always_inline void follow(const struct packet *p, struct flow *flow, const struct tuple *to)
+/* What `open_flow` has begun can't go on. */
+static __always_inline void close_flow(const struct tuple *to, bool six)
 {
-	__u32 flags = flow->flags;
-	bool closing = flags & PEER_FIN;
-	bool answered = p->syn && p->ack;
+	struct tuple answers;
+	turn_round(to, &answers);
+	take_away(&answers, six);
+}
+
+/* Notes how far a connection is, and forgets it once both have closed and know of each other. */
+static __always_inline void track(const struct packet *p, struct flow *flow, const struct tuple *to,
+				  bool six)
+{
+	__u32 had = flow->flags, has = had, sent = p->sequence + p->payload + p->syn + p->fin;
+	bool from_node = had & FROM_NODE, ends = !p->syn && (p->fin || p->rst);
+	bool answers = p->syn && p->ack && !p->fin && !p->rst && from_node;
+	/* The first that a node says is all there is to go by. Later, an end that comes just where this
+	 * side's bytes have come to is right. */
+	bool first = from_node && !(had & ANSWERED), expected = first || p->sequence == flow->sent;
+	if (first || (p->sequence - flow->sent + IN_FLIGHT / 2 < IN_FLIGHT &&
+		      (__s32)(sent - flow->sent) > 0))
+		flow->sent = sent;
 	if (p->ack)
 		flow->acknowledged = p->acknowledged;
-	if (!p->syn && !p->rst && (flags & (ANSWERED | OPEN | RESET | FROM_NODE)) != (ANSWERED | OPEN)) {
-		/* What was a reset may have been somebody else's: this side goes on. */
-		flags &= ~RESET;
-		if ((flags & ANSWERED) && !(flags & FROM_NODE))
-			flags |= OPEN;
-		if (flags != flow->flags)
-			flow->flags = flags;
+	if (!p->syn && !p->rst) {
+		has &= ~RESET; /* it may have been somebody else's: this side goes on */
+		if (!from_node && had & ANSWERED)
+			has |= OPEN;
 	}
-	if (!p->fin && !p->rst && !answered && !closing)
-		return;
+	if (answers)
+		has |= ANSWERED;
+	/* The other side's entry is looked at where it matters, and not for each packet. Both have
+	 * closed before the last acknowledgement comes, so that what this packet closes is too early. */
 	struct tuple other;
-	turn_round(to, &other);
-	struct flow *peer = bpf_map_lookup_elem(&flows, &other);
+	struct flow *peer = NULL;
+	if (answers || had & FIN || (ends && !expected)) {
+		turn_round(to, &other);
+		peer = find(&other, six);
+	}
+	/* An end may also be sent again, or be where the other side waits for it. What is nowhere near
+	 * that may be somebody else's, and ends nothing. */
+	if (ends && peer && p->sequence - peer->acknowledged < IN_FLIGHT)
+		expected = true;
+	if (ends && expected) {
+		has |= p->rst ? RESET : FIN;
+		if (p->fin)
+			flow->fin_end = sent;
+	}
+	if (has != had)
+		flow->flags = has;
 	if (!peer)
 		return;
-	if (answered) {
+	if (answers)
 		peer->flags |= ANSWERED;
-		flow->flags |= ANSWERED;
-	}
-	/* An end that the other side would not take is none. */
-	bool expected = !(flags & ANSWERED) || p->sequence - peer->acknowledged < IN_FLIGHT;
-	if (p->rst && expected)
-		flow->flags |= RESET;
-	if (p->fin && expected) {
-		peer->peer_fin_end = p->sequence + p->payload + 1;
-		flow->flags |= FIN;
-		peer->flags |= PEER_FIN;
-	}
-	if (closing && p->ack && (__s32)(p->acknowledged - flow->peer_fin_end) >= 0) {
-		flow->flags |= PEER_FIN_ACKED;
-		if (peer->flags & PEER_FIN_ACKED)
-			forget(&p->tuple, to);
-	}
+	if (had & FIN && peer->flags & FIN && (__s32)(flow->acknowledged - peer->fin_end) >= 0 &&
+	    (__s32)(peer->acknowledged - flow->fin_end) >= 0)
+		forget(&p->tuple, flow, &other, peer, six);
 }
 
-static __always_inline void count(const struct packet *p, const struct tuple *to, bool from_node,
-				  bool opened, __u32 size)
-{
-	struct endpoint node = {.ip = from_node ? p->tuple.source : to->destination,
-				.port = from_node ? p->tuple.source_port : to->destination_port};
-	struct counts *counts = bpf_map_lookup_elem(&counters, &node);
-	if (!counts && opened) {
-		struct counts none = {};
-		bpf_map_update_elem(&counters, &node, &none, BPF_NOEXIST);
-		counts = bpf_map_lookup_elem(&counters, &node);
-	}
-	if (!counts)
-		return;
-	counts->opened += opened;
-	if (from_node) {
-		counts->answered_packets++;
-		counts->answered_bytes += size;
-	} else {
-		counts->sent_packets++;
-		counts->sent_bytes += size;
-	}
-}
-
-/* The way on to `to->destination`, into the flow. Returns what `route` does. */
+/* The way on to `to->destination`, into `next` and the flow, and whether the interface has this program.
+ * Returns what `route` does. */
 static __always_inline long find_way(struct __sk_buff *skb, const struct packet *p,
-				     const struct tuple *to, struct flow *flow, __u64 now)
+				     const struct tuple *to, bool six, struct flow *flow, __u32 now,
+				     struct bpf_redir_neigh *next, bool *served)
 {
 	struct bpf_fib_lookup hop = {};
-	long lost = route(skb, p, to, !p->syn, &hop);
-	flow->routed = lost ? 0 : now;
+	long lost = route(skb, p, to, six, !p->syn, &hop);
+	flow->routed = 0;
 	if (lost)
 		return lost;
+	__builtin_memcpy(flow->link.to, hop.dmac, ETH_ALEN);
+	__builtin_memcpy(flow->link.from, hop.smac, ETH_ALEN);
+	next_hop(&hop, next);
 	flow->interface = hop.ifindex;
-	flow->hop = next_hop(&hop);
+	*served = bpf_map_lookup_elem(&interfaces, &hop.ifindex);
+	/* Else there is no neighbour yet, or the interface may have headers of another kind. */
+	if (*served &&
+	    (hop.dmac[0] | hop.dmac[1] | hop.dmac[2] | hop.dmac[3] | hop.dmac[4] | hop.dmac[5]))
+		flow->routed = now;
 	if (p->syn)
-		clamp_mss(skb, p, &hop);
+		clamp_mss(skb, p, &hop, six);
 	return 0;
 }
 
-static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p)
+/* Sends the packet on as the one before it went. */
+static __always_inline int send_again(struct __sk_buff *skb, __u32 interface, const struct link *link)
+{
+	struct link *header = bytes(skb, 0, sizeof *header);
+	if (!header)
+		return TC_ACT_SHOT;
+	*header = *link;
+	return bpf_redirect(interface, 0);
+}
+
+static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p, bool six)
 {
 	if (!read_tcp(skb, p))
 		return PASS;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &p->tuple), new;
+	struct flow *flow = find(&p->tuple, six);
+	struct tuple to;
 	bool opens = p->syn && !p->ack && !p->fin && !p->rst;
+	if (flow)
+		read_to(flow, &to, six);
 	if (opens && flow) {
 		/* Asked again without an answer, or after the end: another node is tried. */
-		opens = !(flow->flags & ANSWERED) || flow->flags & (FIN | PEER_FIN | RESET);
+		struct tuple other;
+		turn_round(&to, &other);
+		struct flow *peer = find(&other, six);
+		opens = !(flow->flags & ANSWERED) || flow->flags & (FIN | RESET) ||
+			(peer && peer->flags & (FIN | RESET));
 		if (opens && flow->flags & FROM_NODE)
 			return PASS;
-		if (opens) {
-			struct tuple was = flow->to;
-			forget(&p->tuple, &was);
-		}
+		if (opens)
+			forget(&p->tuple, flow, &other, peer, six);
 	}
 	if (opens) {
-		flow = &new;
-		if (!open_flow(skb, p, flow))
+		__u32 zero = 0;
+		flow = bpf_map_lookup_elem(&draft, &zero);
+		if (!flow || !open_flow(skb, p, six, flow, &to))
 			return PASS;
 	}
 	if (!flow)
 		return PASS;
-	struct tuple to = flow->to;
+	struct bpf_redir_neigh next = {};
+	bool served = false;
 	__u16 tick = bpf_jiffies64();
 	long lost = 0;
-	if (p->syn || tick != flow->tick) {
-		__u64 now = bpf_ktime_get_coarse_ns();
-		if (p->syn || now - flow->routed > ROUTE_NS)
-			lost = find_way(skb, p, &to, flow, now);
+	if (p->syn || tick != flow->tick || !flow->routed) {
+		__u32 now = bpf_ktime_get_coarse_ns() / NS_OF_MS;
+		if (p->syn || !flow->routed || now - flow->routed > ROUTE_MS)
+			lost = find_way(skb, p, &to, six, flow, now, &next, &served);
 		if (!lost) {
 			flow->tick = tick;
 			flow->seen = now;
@@ -760,30 +939,33 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p)
 		note(lost ? NO_ROUTE : EXPIRED);
 		if (!opens)
 			return TC_ACT_SHOT;
-		forget(&p->tuple, &to);
+		close_flow(&to, six);
 		return PASS;
 	}
-	struct address via = flow->hop;
-	__u32 interface = flow->interface, stamp = flow->stamp;
+	__u32 interface = flow->interface, stamp = flow->stamp, size = skb->len - ETH_HLEN;
+	struct link link = flow->link;
 	bool from_node = flow->flags & FROM_NODE;
 	if (opens) {
+		flow->bytes[0] = size;
+		write_to(flow, &to, six);
 		/* A node's answers would not come by an interface without this program. */
-		bool served = bpf_map_lookup_elem(&interfaces, &interface);
-		if (!served || bpf_map_update_elem(&flows, &p->tuple, &new, BPF_ANY)) {
+		if (!served || put(&p->tuple, flow, six, BPF_ANY)) {
 			if (served)
 				note(NO_ROOM);
-			forget(&p->tuple, &to);
+			close_flow(&to, six);
 			return PASS;
 		}
 	} else {
-		follow(p, flow, &to);
+		__sync_fetch_and_add(bytes_of(flow), size);
+		track(p, flow, &to, six);
 	}
 	if (stamp && !p->usual && !p->syn)
 		find_options(skb, p);
 	if (stamp && !p->usual && p->stamp_at)
 		restamp(skb, p, from_node ? p->stamp_at + 4 : p->stamp_at, from_node ? -stamp : stamp);
-	count(p, &to, from_node, opens, skb->len - ETH_HLEN);
-	return write_tcp(skb, p, &to, stamp, from_node) ? leave(interface, &via) : TC_ACT_SHOT;
+	if (!write_tcp(skb, p, &to, six, stamp, from_node))
+		return TC_ACT_SHOT;
+	return next.nh_family ? send(interface, &next) : send_again(skb, interface, &link);
 }
 
 /* <linux/icmp.h> needs half of a C library. */
@@ -823,14 +1005,15 @@ static __always_inline int icmp4_error(struct __sk_buff *skb, struct packet *p)
 	map_ipv4(&answers.destination, quoted->ip.saddr);
 	answers.source_port = quoted->destination_port;
 	answers.destination_port = quoted->source_port;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &answers);
+	struct flow *flow = find(&answers, false);
 	if (!flow)
 		return PASS;
-	struct tuple sent;
-	turn_round(&flow->to, &sent);
+	struct tuple to, sent;
+	read_to(flow, &to, false);
+	turn_round(&to, &sent);
 	struct tuple outer = {.source = sent.destination, .destination = sent.source};
 	struct bpf_fib_lookup hop = {};
-	if (p->ttl <= 1 || route(skb, p, &outer, true, &hop))
+	if (p->ttl <= 1 || route(skb, p, &outer, false, true, &hop))
 		return TC_ACT_SHOT;
 	/* The quoted header's own checksum makes up for its addresses. */
 	__u32 ports = difference(quoted->source_port, sent.source_port,
@@ -848,8 +1031,9 @@ static __always_inline int icmp4_error(struct __sk_buff *skb, struct packet *p)
 	quoted->ip.daddr = sent.destination.word[3];
 	quoted->source_port = sent.source_port;
 	quoted->destination_port = sent.destination_port;
-	struct address via = next_hop(&hop);
-	return write_ip(skb, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
+	struct bpf_redir_neigh next = {};
+	next_hop(&hop, &next);
+	return write_ip(skb, &outer, false) ? send(hop.ifindex, &next) : TC_ACT_SHOT;
 }
 
 static __always_inline int icmp6_error(struct __sk_buff *skb, struct packet *p)
@@ -865,15 +1049,16 @@ static __always_inline int icmp6_error(struct __sk_buff *skb, struct packet *p)
 	copy6(&answers.destination, &quoted->ip.saddr);
 	answers.source_port = quoted->destination_port;
 	answers.destination_port = quoted->source_port;
-	struct flow *flow = bpf_map_lookup_elem(&flows, &answers);
+	struct flow *flow = find(&answers, true);
 	if (!flow)
 		return PASS;
-	struct tuple sent, said;
-	turn_round(&flow->to, &sent);
+	struct tuple to, sent, said;
+	read_to(flow, &to, true);
+	turn_round(&to, &sent);
 	turn_round(&answers, &said);
 	struct tuple outer = {.source = sent.destination, .destination = sent.source};
 	struct bpf_fib_lookup hop = {};
-	if (p->ttl <= 1 || route(skb, p, &outer, true, &hop))
+	if (p->ttl <= 1 || route(skb, p, &outer, true, true, &hop))
 		return TC_ACT_SHOT;
 	__s64 within = bpf_csum_diff((__be32 *)&said, sizeof said, (__be32 *)&sent, sizeof sent, 0);
 	__s64 without = bpf_csum_diff((__be32 *)&p->tuple, 32, (__be32 *)&outer, 32, 0);
@@ -888,23 +1073,49 @@ static __always_inline int icmp6_error(struct __sk_buff *skb, struct packet *p)
 	__builtin_memcpy(&quoted->ip.daddr, &sent.destination, 16);
 	quoted->source_port = sent.source_port;
 	quoted->destination_port = sent.destination_port;
-	struct address via = next_hop(&hop);
-	return write_ip(skb, p, &outer) ? leave(hop.ifindex, &via) : TC_ACT_SHOT;
+	struct bpf_redir_neigh next = {};
+	next_hop(&hop, &next);
+	return write_ip(skb, &outer, true) ? send(hop.ifindex, &next) : TC_ACT_SHOT;
 }
+
+static __always_inline int ip_packet(struct __sk_buff *skb, bool six)
+{
+	struct packet p = {};
+	if (!read_ip(skb, &p, six))
+		return PASS;
+	if (p.protocol == IPPROTO_TCP)
+		return tcp_packet(skb, &p, six);
+	return six ? icmp6_error(skb, &p) : icmp4_error(skb, &p);
+}
+
+/* Each family has a function of its own for the sake of the stack. The kernel begins with the first
+ * that is in the section. */
+static __noinline int ipv4_packet(struct __sk_buff *skb);
+static __noinline int ipv6_packet(struct __sk_buff *skb);
 
 SEC("classifier")
 int nplb_fast_path(struct __sk_buff *skb)
 {
-	struct packet p = {};
 	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
 		return PASS; /* others' packets; a VLAN's are seen again on its own interface */
-	if (!read_ip(skb, &p))
-		return PASS;
-	if (p.protocol == IPPROTO_TCP)
-		return tcp_packet(skb, &p);
-	return p.six ? icmp6_error(skb, &p) : icmp4_error(skb, &p);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return ipv4_packet(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return ipv6_packet(skb);
+	return PASS;
 }
 
+SEC("classifier")
+static __noinline int ipv4_packet(struct __sk_buff *skb)
+{
+	return ip_packet(skb, false);
+}
+
+SEC("classifier")
+static __noinline int ipv6_packet(struct __sk_buff *skb)
+{
+	return ip_packet(skb, true);
+}
 
 /* bpf_fib_lookup is for programs under a licence that the kernel takes for the GPL's equal. */
 char terms[] SEC("license") = "GPL";

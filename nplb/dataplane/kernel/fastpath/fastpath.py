@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from nplb.dataplane.kernel.draws import JHASH_SEED
 from nplb.dataplane.kernel.fastpath import bpf, census, devices, layout
 from nplb.dataplane.kernel.fastpath.program import program
 from nplb.dataplane.kernel.fastpath.tables import Tables, Tabulator
+from nplb.dataplane.kernel.fastpath.tally import Tally
 from nplb.dataplane.kernel.host import PINS, examine, missing_for_fast_path
 from nplb.dataplane.kernel.render import Rendered
 from nplb.dataplane.kernel.serving import canonical
@@ -35,6 +36,8 @@ MIN_PORTS = 2048
 FIRST_PORT = 1024
 # Above this share of the flow table, connections that never opened are forgotten sooner.
 HURRY_ABOVE = 0.75
+# How many entries are taken out before what they have moved is added up.
+FORGET_AT_ONCE = 256
 # How often somebody else's changes are looked for.
 REPAIR_SECONDS = 10.0
 # At how many interfaces at once: each costs a command, and an edge may have hundreds.
@@ -54,10 +57,10 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the maps said at one moment: `live` connections and `counts` by a node's address and
-    port; `connections` are all that take up room. `final` says that the maps are gone with it: what
-    comes after counts from zero."""
+    port; `connections` are all that take up room, by family. `final` says that the maps are gone
+    with it: what comes after counts from zero."""
 
-    connections: int = 0
+    connections: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys(layout.FLOWS, 0))
     live: Mapping[tuple[str, int], int] = field(default_factory=dict)
     counts: Mapping[tuple[str, int], layout.Counts] = field(default_factory=dict)
     events: Mapping[FastPathEvent, int] = field(default_factory=dict)
@@ -104,7 +107,8 @@ class FastPath:
         self._repaired = 0.0
         self._not_repaired = ""  # what was told last of why not
         self._asked = 0  # how many interfaces since the first one
-        self._entries = 0
+        self._entries = dict.fromkeys(layout.FLOWS, 0)  # of each family
+        self._told: Mapping[bytes, layout.Counts] = {}  # of each node's port
         self._tabulator = Tabulator()
         self._chosen: list[Rendered] = []
         self._sources: Mapping[str, str] = {}
@@ -143,20 +147,24 @@ class FastPath:
         with self._lock:
             if not self.on:
                 return Reading()
-            counts = {
-                layout.endpoint_of(node): layout.counts(values)
-                for node, values in self._maps["counters"].entries()
-            }
-            patience = census.patience()
-            if self._entries > HURRY_ABOVE * layout.MAPS["flows"].entries:
-                patience = patience.hurried()
-            found = self._forget(patience, lambda node: False)
+            # What closes meanwhile is in neither part, never in both; before the maps go, all have
+            # closed, and a second look finds what the first has missed.
+            for _ in range(2):
+                ended = tuple(self._maps["counters"].entries())
+                found = self._forget(census.patience(), lambda node: False, hurry=True)
+                final = not self._frontends and not found.live
+                if not final:
+                    break
+            for key, values in ended:
+                found.moved.add(layout.counted(key), layout.counts(values))
+            found.moved.raise_to(self._told)
+            self._told = found.moved.counts
             reading = Reading(
                 live={layout.endpoint_of(node): count for node, count in found.live.items()},
-                counts=counts,
-                connections=self._entries // 2,
+                counts={layout.endpoint_of(node): each for node, each in self._told.items()},
+                connections={family: n // 2 for family, n in self._entries.items()},
                 events=layout.events(self._maps["events"].get),
-                final=not self._frontends and not found.live,
+                final=final,
             )
             if reading.final:
                 self._close()
@@ -181,6 +189,7 @@ class FastPath:
         for each in self._maps.values():
             each.close()
         self._maps = {}
+        self._told = {}
 
     def _serve(self) -> None:
         ports = _ports()
@@ -204,12 +213,43 @@ class FastPath:
             log.warning("somebody else has removed the fast path")
             self._close()
 
-    def _forget(self, patience: census.Patience, ended: Callable[[bytes], bool]) -> census.Census:
-        flows = self._maps["flows"]
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-        found = census.take(flows.entries(), flows.get, now, patience, ended)
-        self._entries = found.entries - sum(map(flows.delete, found.over))
+    def _forget(
+        self, patience: census.Patience, ended: Callable[[bytes], bool], *, hurry: bool = False
+    ) -> census.Census:
+        """Forget what has had its time, `hurry` sooner where room is short, and what is `ended`."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
+        found = census.Census()
+        for family, name in layout.FLOWS.items():
+            flows, before = self._maps[name], len(found.over)
+            full = self._entries[family] > HURRY_ABOVE * flows.spec.entries
+            patient = patience.hurried() if hurry and full else patience
+            seen = found.take(flows.entries(), flows.get, now, patient, ended)
+            self._entries[family] = seen - self._take_out(flows, found.over[before:])
         return found
+
+    def _take_out(self, flows: bpf.BpfMap, keys: Sequence[bytes]) -> int:
+        """Remove entries and keep what they have moved, some at a time: less is lost to whoever is
+        killed between. Returns how many there were."""
+        taken = 0
+        for start in range(0, len(keys), FORGET_AT_ONCE):
+            tally = Tally()
+            try:
+                for key in keys[start : start + FORGET_AT_ONCE]:
+                    if (value := flows.take(key)) is not None:
+                        tally.add_flow(layout.flow(key, value))
+                        taken += 1
+            finally:
+                self._count(tally)
+        return taken
+
+    def _count(self, tally: Tally) -> None:
+        """Add to what was forgotten before, as the program does for those it forgets."""
+        counters = self._maps["counters"]
+        for node in tally.counts:
+            if before := counters.get(layout.forgotten(node)):
+                tally.add(node, layout.counts(before))
+        for node, counts in tally.counts.items():
+            counters.put(layout.forgotten(node), layout.packed_counts(counts))
 
     def _look_after(self) -> None:
         """Repair what somebody else has done. Counters are read without that, too."""

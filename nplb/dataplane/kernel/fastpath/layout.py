@@ -19,20 +19,21 @@ from nplb.dataplane.kernel.fastpath.bpf import (
 from nplb.dataplane.kernel.serving import canonical
 from nplb.model.reasons import FastPathEvent
 
-SHAPE = 1
+SHAPE = 2
 
-ANSWERED, OPEN, FIN, PEER_FIN, PEER_FIN_ACKED, RESET, FROM_NODE = 1, 2, 4, 8, 16, 32, 64
+ANSWERED, OPEN, FIN, RESET, FROM_NODE = 1, 2, 4, 8, 16
 IN_TURN, AT_RANDOM, BY_CLIENT = 0, 1, 2
 EVENTS = tuple(FastPathEvent)  # in the program's order
 
 _MAPPED = bytes(10) + b"\xff\xff"
-_TUPLE = struct.Struct("=16s16s2s2s")
-_FLOW = struct.Struct("=36sHHQIIQ16sII")
+_TUPLE4 = struct.Struct("=4s4s2s2s")
+_TUPLE6 = struct.Struct("=16s16s2s2s")
+_FLOW = struct.Struct("=QHHIIIIIII12s")
 _ENDPOINT = struct.Struct("=16s2sH")
 _FRONTEND = struct.Struct("=QII2sHI")
 _SEAT_KEY = struct.Struct("=QII")
 _SEAT = struct.Struct("=16s16s")
-_COUNTS = struct.Struct("=5Q")
+_COUNTS = struct.Struct("=3Q")
 _SETTINGS = struct.Struct("=III")
 NUMBER = struct.Struct("=I")
 COUNT = struct.Struct("=Q")
@@ -41,11 +42,19 @@ MAPS = {
     spec.name: spec
     for spec in (
         MapSpec(
-            name="flows",
+            name="flows4",
             kind=HASH,
-            key_bytes=_TUPLE.size,
-            value_bytes=_FLOW.size,
+            key_bytes=_TUPLE4.size,
+            value_bytes=_FLOW.size + _TUPLE4.size,
             entries=1 << 18,
+        ),
+        MapSpec(
+            name="flows6",
+            kind=HASH,
+            key_bytes=_TUPLE6.size,
+            value_bytes=_FLOW.size + _TUPLE6.size,
+            entries=1 << 18,
+            flags=NO_PREALLOC,
         ),
         MapSpec(
             name="frontends",
@@ -87,6 +96,13 @@ MAPS = {
             entries=1,
         ),
         MapSpec(
+            name="draft",
+            kind=PERCPU_ARRAY,
+            key_bytes=NUMBER.size,
+            value_bytes=_FLOW.size + _TUPLE6.size,
+            entries=1,
+        ),
+        MapSpec(
             name="events",
             kind=PERCPU_ARRAY,
             key_bytes=NUMBER.size,
@@ -96,7 +112,8 @@ MAPS = {
     )
 }
 
-ROOM = MAPS["flows"].entries // 2  # connections: each has an entry for either way
+FLOWS = {4: "flows4", 6: "flows6"}  # by family
+ROOM = MAPS["flows4"].entries // 2  # for connections of a family: each has an entry for either way
 
 
 class Front(NamedTuple):
@@ -109,24 +126,24 @@ class Front(NamedTuple):
     seats: int
 
 
-class Flow(NamedTuple):
-    """One way of a connection. `back` is the key of the other way's entry; `node` the node's end,
-    as in `endpoint`; `seen_ns` is of CLOCK_MONOTONIC."""
-
-    flags: int
-    seen_ns: int
-    back: bytes
-    node: bytes
-
-
 class Counts(NamedTuple):
-    """What was counted of a node's port, on all processors."""
+    """What was counted of a node's port: connections, and bytes from clients and from the node."""
 
     opened: int
-    sent_packets: int
-    sent_bytes: int
-    answered_packets: int
-    answered_bytes: int
+    sent: int
+    answered: int
+
+
+class Flow(NamedTuple):
+    """One way of a connection. `back` is the key of the other way's entry; `node` the node's end,
+    as in `endpoint`; `seen_ms` is of CLOCK_MONOTONIC, the lower 32 bits; `moved` is how
+    many bytes have come this way."""
+
+    flags: int
+    seen_ms: int
+    back: bytes
+    node: bytes
+    moved: int
 
 
 def address(ip: str) -> bytes:
@@ -144,8 +161,18 @@ def ip_of(packed: bytes) -> str:
 
 
 def endpoint(ip: str, port: int) -> bytes:
-    """The key of a frontend or of counters."""
+    """The key of a frontend, or of what the program has counted of a node's port."""
     return _ENDPOINT.pack(address(ip), port.to_bytes(2, "big"), 0)
+
+
+def forgotten(node: bytes) -> bytes:
+    """The key of what nplb, and not the program, has counted of a node's port."""
+    return node[:18] + b"\1\0"
+
+
+def counted(key: bytes) -> bytes:
+    """The node's port that either key is of."""
+    return key[:18] + b"\0\0"
 
 
 def endpoint_of(packed: bytes) -> tuple[str, int]:
@@ -191,19 +218,25 @@ def settings(*, first_port: int, ports: int, seed: int) -> bytes:
 
 
 def flow(key: bytes, value: bytes) -> Flow:
-    """An entry of `flows`."""
-    to, flags, _, seen, *_ = _FLOW.unpack(value)
-    back = to[16:32] + to[:16] + to[34:] + to[32:34]
+    """An entry of `flows4` or `flows6`."""
+    size, flags, _, seen, *_ = _FLOW.unpack_from(value)
+    tuples = _TUPLE4 if len(key) == _TUPLE4.size else _TUPLE6
+    source, destination, source_port, port = tuples.unpack_from(value, _FLOW.size)
+    back = destination + source + port + source_port
     if flags & FROM_NODE:
-        node = key[:16] + key[32:34] + b"\0\0"
-    else:
-        node = to[16:32] + to[34:] + b"\0\0"
-    return Flow(flags, seen, back, node)
+        destination, _, port, _ = tuples.unpack(key)
+    mapped = _MAPPED if tuples is _TUPLE4 else b""
+    return Flow(flags, seen, back, mapped + destination + port + b"\0\0", size)
 
 
 def counts(values: bytes) -> Counts:
-    """The sums of an entry of `counters`."""
+    """The sums of an entry of `counters`, over all processors."""
     return Counts(*map(sum, zip(*_COUNTS.iter_unpack(values), strict=True)))
+
+
+def packed_counts(counts: Counts) -> bytes:
+    """The same, all of it as one processor's."""
+    return _COUNTS.pack(*counts)
 
 
 def events(get: Callable[[bytes], bytes | None]) -> dict[FastPathEvent, int]:

@@ -14,12 +14,12 @@ from nplb.model.reasons import FastPathEvent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """A fast path as it is now: `interfaces` have its program, `connections` take up room, and
-    `events` count packets that it did not pass on since it was loaded."""
+    """A fast path as it is now: `interfaces` have its program, `connections` take up room,
+    by family, and `events` count packets that it did not pass on since it was loaded."""
 
     interfaces: tuple[str, ...]
     frontends: tuple[layout.Front, ...]
-    connections: int
+    connections: Mapping[int, int]
     events: Mapping[FastPathEvent, int]
 
 
@@ -32,11 +32,15 @@ def survey(pins: Path = PINS) -> Survey | None:
         return None
     folder = home(pins)
     with contextlib.ExitStack() as stack:
-        maps = {name: _opened(name, folder, stack) for name in ("frontends", "flows", "events")}
+        names = ("frontends", "events", *layout.FLOWS.values())
+        maps = {name: _opened(name, folder, stack) for name in names}
         return Survey(
             interfaces=tuple(d.name for d in devices.devices() if devices.attached(d, folder)),
             frontends=tuple(sorted(layout.front(*each) for each in maps["frontends"].entries())),
-            connections=sum(1 for _ in maps["flows"].entries()) // 2,
+            connections={
+                family: sum(1 for _ in maps[name].entries()) // 2
+                for family, name in layout.FLOWS.items()
+            },
             events=layout.events(maps["events"].get),
         )
 

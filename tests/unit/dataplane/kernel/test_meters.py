@@ -40,12 +40,13 @@ def test_a_node_port_that_is_given_away_begins_at_zero() -> None:
 
 def test_what_the_fast_path_says_of_itself() -> None:
     meters = Meters()
-    assert meters.fast_path(0, {}) is None
-    for connections, packets, total in ((5, 3, 3), (4, 4, 4), (0, 1, 5)):
+    assert meters.fast_path({}, {}) is None
+    for number, packets, total in ((5, 3, 3), (4, 4, 4), (0, 1, 5)):
+        connections = {4: number, 6: 1}
         found = meters.fast_path(connections, {FastPathEvent.NO_ROOM: packets})
         assert found is not None
         assert (found.connections, found.events) == (connections, {FastPathEvent.NO_ROOM: total})
-    gone = meters.fast_path(0, {})
+    gone = meters.fast_path({4: 0, 6: 0}, {})
     assert gone is not None
     assert gone.events == {FastPathEvent.NO_ROOM: 5}
 

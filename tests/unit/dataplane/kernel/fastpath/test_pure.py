@@ -2,24 +2,24 @@
 ports are its own."""
 
 import random
+import struct
 from pathlib import Path
 
 import pytest
 
 from nplb.dataplane.kernel.fastpath import layout
-from nplb.dataplane.kernel.fastpath.census import FOREVER, Patience, patience, take
+from nplb.dataplane.kernel.fastpath.census import FOREVER, Census, Patience, patience
 from nplb.dataplane.kernel.fastpath.fastpath import MIN_PORTS, split_ports
 from nplb.dataplane.kernel.fastpath.layout import (
     ANSWERED,
     FIN,
     FROM_NODE,
     OPEN,
-    PEER_FIN,
     RESET,
 )
 from nplb.model.errors import HostError
 
-SECOND = 1_000_000_000
+SECOND = 1000
 NOW = 10**6 * SECOND
 
 
@@ -43,21 +43,39 @@ def test_a_turn_is_the_packets_own() -> None:
 
 
 def entry(
-    client: str, node: str, flags: int, age: float, *, back: bool = False, port: int = 40000
+    client: str,
+    node: str,
+    flags: int,
+    age: float,
+    *,
+    back: bool = False,
+    port: int = 40000,
+    moved: int = 0,
 ) -> tuple[bytes, bytes]:
-    """One way of a connection, whose last packet was so many seconds ago."""
-    there = layout.address(client) + layout.address("10.0.0.1") + port.to_bytes(2, "big")
-    there += (443).to_bytes(2, "big")
-    answers = layout.address(node) + layout.address("10.0.0.1") + (30080).to_bytes(2, "big")
-    answers += port.to_bytes(2, "big")
+    """One way of a connection, whose last packet was so many seconds ago. `moved` are its bytes."""
+    six = ":" in client
+
+    def end(ip: str) -> bytes:
+        return layout.address(ip)[0 if six else 12 :]
+
+    edge = "fd00::1" if six else "10.0.0.1"
+    there = end(client) + end(edge) + port.to_bytes(2, "big") + (443).to_bytes(2, "big")
+    answers = end(node) + end(edge) + (30080).to_bytes(2, "big") + port.to_bytes(2, "big")
 
     def turned(way: bytes) -> bytes:
-        return way[16:32] + way[:16] + way[34:36] + way[32:34]
+        half = len(there) // 2 - 2
+        return way[half:-4] + way[:half] + way[-2:] + way[-4:-2]
 
     key, to = (answers, turned(there)) if back else (there, turned(answers))
-    size = layout.MAPS["flows"].value_bytes
-    value = to + flags.to_bytes(4, "little") + int(NOW - age * SECOND).to_bytes(8, "little")
-    return key, value + bytes(size - len(value))
+    flow = struct.pack("=QHHI", moved, flags, 0, int(NOW - age * SECOND) % 2**32)
+    size = layout.MAPS[layout.FLOWS[6 if six else 4]].value_bytes
+    return key, flow + bytes(size - len(flow) - len(to)) + to
+
+
+def take(entries: dict[bytes, bytes], patience: Patience, down: bytes = b"") -> Census:
+    found = Census()
+    assert found.take(entries.items(), entries.get, NOW, patience, down.__eq__) == len(entries)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -68,8 +86,9 @@ def entry(
         (ANSWERED, FROM_NODE | ANSWERED, 121, True),  # the client never answered
         (ANSWERED | OPEN, FROM_NODE | ANSWERED, 400_000, False),
         (ANSWERED | OPEN, FROM_NODE | ANSWERED, 432_001, True),
-        (ANSWERED | OPEN | FIN, FROM_NODE | ANSWERED | PEER_FIN, 121, True),
-        (ANSWERED | OPEN | FIN, FROM_NODE | ANSWERED | PEER_FIN, 100, False),
+        (ANSWERED | OPEN | FIN, FROM_NODE | ANSWERED, 121, True),
+        (ANSWERED | OPEN | FIN, FROM_NODE | ANSWERED, 100, False),
+        (ANSWERED | OPEN, FROM_NODE | ANSWERED | FIN, 121, True),
         (ANSWERED | OPEN | RESET, FROM_NODE | ANSWERED, 11, True),
         (ANSWERED | OPEN, FROM_NODE | ANSWERED | RESET, 11, False),
         (ANSWERED | OPEN | RESET, FROM_NODE | ANSWERED, 9, False),
@@ -84,7 +103,7 @@ def test_connections_have_their_time_by_how_far_they_are(
             entry("10.1.1.1", "10.2.2.2", back, age, back=True),
         )
     )
-    found = take(both.items(), both.get, NOW, Patience(), lambda node: False)
+    found = take(both, Patience())
     if over:
         assert set(found.over) == set(both)
         return
@@ -100,13 +119,25 @@ def test_one_side_that_goes_on_keeps_the_other() -> None:
             entry("10.1.1.1", "10.2.2.2", FROM_NODE | ANSWERED, 1, back=True),
         )
     )
-    assert not take(both.items(), both.get, NOW, Patience(), lambda node: False).over
+    assert not take(both, Patience()).over
+
+
+def test_packets_that_come_while_all_are_counted_are_no_long_silence() -> None:
+    both = dict(
+        (
+            entry("fd00:1::1", "fd00:2::2", ANSWERED | OPEN, -0.01),
+            entry("fd00:1::1", "fd00:2::2", FROM_NODE | ANSWERED, -1, back=True),
+        )
+    )
+    found = take(both, Patience())
+    assert not found.over
+    assert found.live == {layout.endpoint("fd00:2::2", 30080): 1}
 
 
 def test_an_entry_that_is_alone_goes_in_its_time() -> None:
     for flags, back in ((0, False), (FROM_NODE, True)):
         alone = dict((entry("10.1.1.1", "10.2.2.2", flags, 432_001, back=back),))
-        found = take(alone.items(), alone.get, NOW, Patience(), lambda node: False)
+        found = take(alone, Patience())
         assert set(alone) <= set(found.over)
 
 
@@ -116,7 +147,7 @@ def test_connections_to_a_node_that_is_down_end_and_no_others() -> None:
         entry(f"10.1.1.{n}", node, ANSWERED | OPEN, 1, port=40000 + n)
         for n, node in enumerate(("10.2.2.2", "10.2.2.3", "10.2.2.2"))
     )
-    found = take(every.items(), every.get, NOW, FOREVER, lambda node: node == down)
+    found = take(every, FOREVER, down)
     assert len(found.over) == 4
     assert found.live == {layout.endpoint("10.2.2.3", 30080): 1}
 
@@ -149,3 +180,28 @@ def test_source_ports_never_meet() -> None:
             assert port not in mine
         assert last < mine.start or first > mine[-1]
     assert split_ports((32768, 60999)).first == 1024
+
+
+def test_sums_of_all_entries_and_never_less_than_was_told() -> None:
+    node, other = layout.endpoint("10.2.2.2", 30080), layout.endpoint("10.2.2.3", 30080)
+    both = dict(
+        (
+            entry("10.1.1.1", "10.2.2.2", ANSWERED | OPEN, 1, moved=700),
+            entry("10.1.1.1", "10.2.2.2", FROM_NODE | ANSWERED, 1, back=True, moved=5000),
+            entry("10.1.1.2", "10.2.2.2", RESET, 1, moved=60),
+        )
+    )
+    tally = take(both, Patience()).moved
+    assert tally.counts == {node: layout.Counts(2, 760, 5000)}
+    tally.add(node, layout.counts(2 * layout.packed_counts(layout.Counts(1, 1, 1))))
+    assert tally.counts == {node: layout.Counts(4, 762, 5002)}
+    told = {node: layout.Counts(9, 1, 5003), other: layout.Counts(1, 1, 1)}
+    tally.raise_to(told)
+    assert tally.counts == told | {node: layout.Counts(9, 762, 5003)}
+
+
+def test_what_the_program_and_nplb_have_counted_has_keys_apart() -> None:
+    node = layout.endpoint("2001:db8::1", 30080)
+    apart = layout.forgotten(node)
+    assert apart != node
+    assert layout.counted(apart) == layout.counted(node) == node
