@@ -300,9 +300,14 @@ async def test_few_at_once_when_descriptors_are_few() -> None:
         port = server.getsockname()[1]
         targets = [target(Address(f"127.0.7.{n}", port), interval=60) for n in range(1, 200)]
         watch = stack.enter_context(probing(*targets, max_in_flight=4))
-        await eventually(
-            lambda: all(v.healthy for v in watch.prober.verdicts().values()), "all are up"
-        )
+        seen = set()
+
+        def all_up() -> bool:
+            seen.add(watch.prober.probing().in_flight)
+            return all(v.healthy for v in watch.prober.verdicts().values())
+
+        await eventually(all_up, "all are up")
+        assert max(seen) <= 4
 
 
 PAUSED = """
