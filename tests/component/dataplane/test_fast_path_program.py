@@ -356,6 +356,7 @@ def test_an_end_that_is_made_up_ends_nothing(edge: Edge) -> None:
     for flags in (RST, FIN | ACK, SYN, RST, SYN | FIN, SYN | RST, SYN | ACK, RST):
         edge.moved(tcp(CLIENT, EDGE, flags, sequence=far, acknowledged=1001))
         far += flags == SYN  # and what would be right if that were a beginning
+    edge.moved(tcp(CLIENT, EDGE, RST, sequence=1002))  # a reset must be just right
     assert not any(flow.flags & (layout.RESET | layout.FIN) for flow in flows(edge))
     edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))
     edge.moved(answer(syn, RST, sequence=1001))
@@ -439,6 +440,15 @@ def test_a_port_that_is_used_again_while_the_node_has_forgotten(edge: Edge) -> N
     edge.moved(answer(syn, FIN | ACK, sequence=2 * 10**9 + 1, acknowledged=3 * 10**9 + 2))
     edge.moved(tcp(CLIENT, EDGE, ACK, sequence=3 * 10**9 + 2, acknowledged=2 * 10**9 + 2))
     assert not flows(edge)
+
+
+def test_a_node_that_has_forgotten_and_refuses_lets_the_next_one_serve(edge: Edge) -> None:
+    syn = edge.open(CLIENT, EDGE)
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))
+    again = tcp(CLIENT, EDGE, SYN, sequence=3 * 10**9)
+    assert edge.moved(again).ends == syn.ends
+    edge.moved(answer(syn, RST | ACK, sequence=0, acknowledged=3 * 10**9 + 1))
+    assert edge.moved(again).ends[2] != syn.ends[2]
 
 
 def test_what_closes_while_it_is_counted_for_the_last_time_is_counted(

@@ -101,11 +101,6 @@ class BpfMap:
         """Write one entry."""
         self._element(_UPDATE, key, ctypes.create_string_buffer(value, self._value_bytes))
 
-    def take(self, key: bytes) -> bytes | None:
-        """Remove one entry. Returns its value; None if it was not there."""
-        value = self.get(key)
-        return value if value is not None and self.delete(key) else None
-
     def delete(self, key: bytes) -> bool:
         """Remove one entry. Returns whether it was there."""
         try:

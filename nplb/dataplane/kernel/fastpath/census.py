@@ -65,19 +65,19 @@ def patience(root: Path = Path("/proc/sys/net/netfilter")) -> Patience:
     )
 
 
-def _age(now_ms: int, way: Flow) -> int:
-    """Milliseconds without a packet: less than none for one that came after `now`."""
+def silence(now_ms: int, way: Flow) -> int:
+    """Milliseconds without a packet: less than none where one has come since `now`."""
     return (now_ms - way.seen_ms + _HOUR) % _CUT_OFF - _HOUR
 
 
 @dataclass(slots=True)
 class Census:
     """`live` has open connections by node's end (an `endpoint`), `moved` what all that were seen
-    have moved; `over` the keys of both ways of those that are to be forgotten."""
+    have moved; `over` the keys of both ways of those that are to be forgotten, by pairs."""
 
     live: dict[bytes, int] = field(default_factory=dict)
     moved: Tally = field(default_factory=Tally)
-    over: list[bytes] = field(default_factory=list)
+    over: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def take(
         self,
@@ -100,20 +100,20 @@ class Census:
             self.moved.add_flow(there)
             from_node = bool(there.flags & FROM_NODE)
             if not from_node and ended(there.node):
-                self.over += (key, there.back)
+                self.over.append((key, there.back))
                 continue
             # The other way may have seen a packet since, or known better: it is asked before
             # anything is forgotten. What only the client's way knows (OPEN) is asked there.
             flags = there.flags | OPEN if from_node else there.flags
-            age = _age(now_ms, there)
+            age = silence(now_ms, there)
             over = age > patience.seconds(flags) * 1e3
             if over and (back := other(there.back)) is not None:
                 peer = flow(there.back, back)
                 flags = there.flags | peer.flags
-                age = min(age, _age(now_ms, peer))
+                age = min(age, silence(now_ms, peer))
                 over = age > patience.seconds(flags) * 1e3
             if over:
-                self.over += (key, there.back)
+                self.over.append((key, there.back))
             elif not from_node and not flags & RESET:
                 self.live[there.node] = self.live.get(there.node, 0) + 1
         return seen

@@ -78,7 +78,7 @@ struct flow {
 	__u32 seen;	    /* when the first packet came in that tick */
 	__u32 sent;	    /* the end of what has come this way, */
 	__u32 acknowledged; /* of the other side's bytes that this one has, */
-	__u32 fin_end;	    /* and what acknowledges this side's FIN */
+	__u32 fin_end;	    /* and what acknowledges this side's FIN, or a SYN that it sends anew */
 	__u32 stamp;	    /* what is added to the client's timestamps, and taken off their echoes */
 	__u32 routed;	    /* when the next hop was looked up; 0: it is for the next packet */
 	__u32 interface;    /* by which it leaves, */
@@ -815,8 +815,8 @@ static __always_inline void track(const struct packet *p, struct flow *flow, con
 	__u32 had = flow->flags, has = had, sent = p->sequence + p->payload + p->syn + p->fin;
 	bool from_node = had & FROM_NODE, ends = !p->syn && (p->fin || p->rst);
 	bool answers = p->syn && p->ack && !p->fin && !p->rst && from_node;
-	/* The first that a node says is all there is to go by. Later, an end that comes just where this
-	 * side's bytes have come to is right. */
+	/* Until the node has answered, what it says is all there is to go by. Later, an end is right that
+	 * comes just where this side's bytes have come to. */
 	bool first = from_node && !(had & ANSWERED), expected = first || p->sequence == flow->sent;
 	if (first || (p->sequence - flow->sent + IN_FLIGHT / 2 < IN_FLIGHT &&
 		      (__s32)(sent - flow->sent) > 0))
@@ -828,30 +828,38 @@ static __always_inline void track(const struct packet *p, struct flow *flow, con
 		if (!from_node && had & ANSWERED)
 			has |= OPEN;
 	}
-	if (answers)
-		has |= ANSWERED;
-	/* The other side's entry is looked at where it matters, and not for each packet. Both have
-	 * closed before the last acknowledgement comes, so that what this packet closes is too early. */
+	if (answers) /* a FIN before it was an earlier connection's */
+		has = (first ? has & ~FIN : has) | ANSWERED;
+	if (p->syn && !from_node && !(had & FIN))
+		flow->fin_end = sent;
+	/* The other side's entry is looked at where it matters, and not for each packet. Only a side that
+	 * had closed before this packet can complete the end. */
 	struct tuple other;
 	struct flow *peer = NULL;
 	if (answers || had & FIN || (ends && !expected)) {
 		turn_round(to, &other);
 		peer = find(&other, six);
 	}
-	/* An end may also be sent again, or be where the other side waits for it. What is nowhere near
-	 * that may be somebody else's, and ends nothing. */
-	if (ends && peer && p->sequence - peer->acknowledged < IN_FLIGHT)
-		expected = true;
-	if (ends && expected) {
-		has |= p->rst ? RESET : FIN;
-		if (p->fin)
-			flow->fin_end = sent;
+	/* A reset may also be just where the other side waits for it (RFC 5961), or refuse a SYN that was
+	 * sent anew; a FIN be sent again, or after what is still missing. Others may be somebody else's,
+	 * and end nothing. */
+	if (ends && peer && p->rst)
+		expected |= p->sequence == peer->acknowledged ||
+			    (from_node && p->ack && p->acknowledged == peer->fin_end &&
+			     !(peer->flags & FIN));
+	else if (ends && peer)
+		expected |= p->sequence - peer->acknowledged < IN_FLIGHT;
+	if (ends && expected && p->rst) {
+		has |= RESET;
+	} else if (ends && expected) {
+		has |= FIN;
+		flow->fin_end = sent;
 	}
 	if (has != had)
 		flow->flags = has;
 	if (!peer)
 		return;
-	if (answers)
+	if (answers && !(peer->flags & ANSWERED))
 		peer->flags |= ANSWERED;
 	if (had & FIN && peer->flags & FIN && (__s32)(flow->acknowledged - peer->fin_end) >= 0 &&
 	    (__s32)(peer->acknowledged - flow->fin_end) >= 0)
@@ -926,7 +934,7 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p, b
 	bool served = false;
 	__u16 tick = bpf_jiffies64();
 	long lost = 0;
-	if (p->syn || tick != flow->tick || !flow->routed) {
+	if (p->ttl > 1 && (p->syn || tick != flow->tick || !flow->routed)) {
 		__u32 now = bpf_ktime_get_coarse_ns() / NS_OF_MS;
 		if (p->syn || !flow->routed || now - flow->routed > ROUTE_MS)
 			lost = find_way(skb, p, &to, six, flow, now, &next, &served);
@@ -942,7 +950,8 @@ static __always_inline int tcp_packet(struct __sk_buff *skb, struct packet *p, b
 		close_flow(&to, six);
 		return PASS;
 	}
-	__u32 interface = flow->interface, stamp = flow->stamp, size = skb->len - ETH_HLEN;
+	__u32 interface = flow->interface, stamp = flow->stamp;
+	__u32 size = p->l4 - ETH_HLEN + p->header_bytes + p->payload;
 	struct link link = flow->link;
 	bool from_node = flow->flags & FROM_NODE;
 	if (opens) {

@@ -147,12 +147,12 @@ class FastPath:
         with self._lock:
             if not self.on:
                 return Reading()
-            # What closes meanwhile is in neither part, never in both; before the maps go, all have
+            # What closes meanwhile is in neither part, never in both; before the maps go, all has
             # closed, and a second look finds what the first has missed.
             for _ in range(2):
                 ended = tuple(self._maps["counters"].entries())
                 found = self._forget(census.patience(), lambda node: False, hurry=True)
-                final = not self._frontends and not found.live
+                final = not self._frontends and not any(self._entries.values())
                 if not final:
                     break
             for key, values in ended:
@@ -166,8 +166,9 @@ class FastPath:
                 events=layout.events(self._maps["events"].get),
                 final=final,
             )
-            if reading.final:
+            if final:
                 self._close()
+                self._told = {}
                 remove(self._pins)
             return reading
 
@@ -178,7 +179,7 @@ class FastPath:
         with self._lock:
             if not self.on or not wanted:
                 return 0
-            return len(self._forget(census.FOREVER, wanted.__contains__).over) // 2
+            return len(self._forget(census.FOREVER, wanted.__contains__).over)
 
     def close(self) -> None:
         """Give the descriptors back. What is loaded goes on."""
@@ -189,7 +190,7 @@ class FastPath:
         for each in self._maps.values():
             each.close()
         self._maps = {}
-        self._told = {}
+        self._entries = dict.fromkeys(layout.FLOWS, 0)
 
     def _serve(self) -> None:
         ports = _ports()
@@ -212,6 +213,7 @@ class FastPath:
         if self.on and not self._program.exists():
             log.warning("somebody else has removed the fast path")
             self._close()
+            self._told = {}
 
     def _forget(
         self, patience: census.Patience, ended: Callable[[bytes], bool], *, hurry: bool = False
@@ -227,17 +229,21 @@ class FastPath:
             self._entries[family] = seen - self._take_out(flows, found.over[before:])
         return found
 
-    def _take_out(self, flows: bpf.BpfMap, keys: Sequence[bytes]) -> int:
-        """Remove entries and keep what they have moved, some at a time: less is lost to whoever is
-        killed between. Returns how many there were."""
+    def _take_out(self, flows: bpf.BpfMap, pairs: Sequence[tuple[bytes, bytes]]) -> int:
+        """Remove connections and keep what they have moved, some at a time: less is lost with one
+        who is killed between. Returns how many entries there were."""
         taken = 0
-        for start in range(0, len(keys), FORGET_AT_ONCE):
+        for start in range(0, len(pairs), FORGET_AT_ONCE):
             tally = Tally()
             try:
-                for key in keys[start : start + FORGET_AT_ONCE]:
-                    if (value := flows.take(key)) is not None:
-                        tally.add_flow(layout.flow(key, value))
-                        taken += 1
+                for pair in pairs[start : start + FORGET_AT_ONCE]:
+                    for key, back in (pair, pair[::-1]):
+                        value = flows.get(key)
+                        way = None if value is None else layout.flow(key, value)
+                        # Since it was found, another connection may have come by its key.
+                        if way is not None and way.back == back and flows.delete(key):
+                            tally.add_flow(way)
+                            taken += 1
             finally:
                 self._count(tally)
         return taken
@@ -248,8 +254,10 @@ class FastPath:
         for node in tally.counts:
             if before := counters.get(layout.forgotten(node)):
                 tally.add(node, layout.counts(before))
-        for node, counts in tally.counts.items():
-            counters.put(layout.forgotten(node), layout.packed_counts(counts))
+        # With a million of nodes' ports there is no room, as for those that the program counts.
+        with contextlib.suppress(HostError):
+            for node, counts in tally.counts.items():
+                counters.put(layout.forgotten(node), layout.packed_counts(counts))
 
     def _look_after(self) -> None:
         """Repair what somebody else has done. Counters are read without that, too."""
