@@ -413,6 +413,41 @@ def link_address(world: World, address: str) -> Iterator[None]:
         give(before)
 
 
+async def test_a_node_behind_a_bridge(world: World, plane: KernelPlane) -> None:
+    """Its packets are seen on the bridge, and not on the bridge's port."""
+    addresses = (("10.72.2.1/24",), ("fd72:2::1/64", "nodad"))
+    with on_a_bridge(world.edge, "to-node2", addresses):
+        frontend = a_frontend(ips=IPS[1::2], listen=(EDGE.ip, EDGE6.ip), kernel=FAST)
+        await plane.apply(a_plan(frontend))
+        for to in (EDGE, EDGE6):
+            assert await served(world.client, 2, to) == {"two": 2}
+            await asyncio.to_thread(exchange, world.client, to, 2_000_000)
+        assert (flows(world.edge), tracked(world)) == (0, 0)
+
+
+@contextlib.contextmanager
+def on_a_bridge(
+    edge: Namespace, port: str, addresses: tuple[tuple[str, ...], ...]
+) -> Iterator[None]:
+    """Make an interface the port of a bridge, which has its addresses meanwhile."""
+    edge.run("ip", "link", "add", "bridge", "type", "bridge")
+    edge.run("ip", "link", "set", "bridge", "up")
+
+    def move(here: str, there: str) -> None:
+        for address in addresses:
+            edge.run("ip", "addr", "del", address[0], "dev", here)
+            edge.run("ip", "addr", "add", *address, "dev", there)
+
+    try:
+        edge.run("ip", "link", "set", port, "master", "bridge")
+        move(port, "bridge")
+        yield
+    finally:
+        edge.run("ip", "link", "set", port, "nomaster")
+        move("bridge", port)
+        edge.run("ip", "link", "del", "bridge")
+
+
 async def test_tunnels_of_packets_without_ethernet_are_the_tables(
     world: World, plane: KernelPlane, tmp_path: Path
 ) -> None:

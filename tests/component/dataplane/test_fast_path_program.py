@@ -442,6 +442,22 @@ def test_a_port_that_is_used_again_while_the_node_has_forgotten(edge: Edge) -> N
     assert not flows(edge)
 
 
+def test_only_who_has_the_answer_opens_a_connection(edge: Edge) -> None:
+    """Others can make an entry, not one that stays for days."""
+    edge.open(CLIENT, EDGE)  # the node's answer has the number 1000
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=5 * 10**8))
+    assert not any(flow.flags & layout.OPEN for flow in flows(edge))
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))
+    assert any(flow.flags & layout.OPEN for flow in flows(edge))
+
+
+def test_a_node_that_is_asked_anew_may_begin_anew(edge: Edge) -> None:
+    syn = edge.open(CLIENT, EDGE)
+    edge.moved(answer(syn, SYN | ACK, sequence=7 * 10**8, acknowledged=1001))
+    edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=7 * 10**8 + 1))
+    assert any(flow.flags & layout.OPEN for flow in flows(edge))
+
+
 def test_a_node_that_has_forgotten_and_refuses_lets_the_next_one_serve(edge: Edge) -> None:
     syn = edge.open(CLIENT, EDGE)
     edge.moved(tcp(CLIENT, EDGE, ACK, sequence=1001, acknowledged=1001))

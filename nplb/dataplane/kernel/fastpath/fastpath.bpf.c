@@ -31,6 +31,7 @@
 #define PORT_TRIES 24
 #define PORT_STRIDE 509 /* past a block that is in use */
 #define IN_FLIGHT (1 << 26) /* bytes that may be on the way to one side */
+#define NEAR (1 << 20) /* bytes that a node may have sent before it is acknowledged */
 #define TCP_OPTIONS 10
 #define STAMPED 0x0101080a /* the usual start of options: two of padding, then timestamps */
 #define SIZED 0x02040000 /* and that of a SYN: the maximum segment size, */
@@ -823,11 +824,9 @@ static __always_inline void track(const struct packet *p, struct flow *flow, con
 		flow->sent = sent;
 	if (p->ack)
 		flow->acknowledged = p->acknowledged;
-	if (!p->syn && !p->rst) {
+	if (!p->syn && !p->rst)
 		has &= ~RESET; /* it may have been somebody else's: this side goes on */
-		if (!from_node && had & ANSWERED)
-			has |= OPEN;
-	}
+	bool opens = !from_node && p->ack && !p->syn && !p->rst && (had & (ANSWERED | OPEN)) == ANSWERED;
 	if (answers) /* a FIN before it was an earlier connection's */
 		has = (first ? has & ~FIN : has) | ANSWERED;
 	if (p->syn && !from_node && !(had & FIN))
@@ -836,10 +835,13 @@ static __always_inline void track(const struct packet *p, struct flow *flow, con
 	 * had closed before this packet can complete the end. */
 	struct tuple other;
 	struct flow *peer = NULL;
-	if (answers || had & FIN || (ends && !expected)) {
+	if (answers || opens || had & FIN || (ends && !expected)) {
 		turn_round(to, &other);
 		peer = find(&other, six);
 	}
+	/* Who has not had the node's answer can't acknowledge it. */
+	if (opens && peer && p->acknowledged - peer->sent + NEAR < 2 * NEAR)
+		has |= OPEN;
 	/* A reset may also be just where the other side waits for it (RFC 5961), or refuse a SYN that was
 	 * sent anew; a FIN be sent again, or after what is still missing. Others may be somebody else's,
 	 * and end nothing. */
@@ -859,6 +861,8 @@ static __always_inline void track(const struct packet *p, struct flow *flow, con
 		flow->flags = has;
 	if (!peer)
 		return;
+	if (answers && !(peer->flags & OPEN))
+		flow->sent = sent; /* it may have been asked anew */
 	if (answers && !(peer->flags & ANSWERED))
 		peer->flags |= ANSWERED;
 	if (had & FIN && peer->flags & FIN && (__s32)(flow->acknowledged - peer->fin_end) >= 0 &&
