@@ -37,7 +37,7 @@ ROUNDS = {1: 9, 2: 3}  # with one thread, and with one for each core, of which n
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="about four minutes instead of thirty")
+    parser.add_argument("--quick", action="store_true", help="about five minutes instead of 25")
     parser.add_argument("--only", default="", help="loads, comma-separated")
     parser.add_argument("--contenders", default="", help="names, comma-separated")
     parser.add_argument("--out", type=Path, default=Path())

@@ -11,6 +11,7 @@ layout          what its maps hold, as bytes and as values
 tables          from a plan's frontends to what the maps should hold; pure
 census          which connections are open, and which have had their time; pure
 tally           what has been moved to and from each node's port; pure
+connections     counts those that the maps hold, forgets them in their time, ends them
 devices         at which interfaces it is
 fastpath        `FastPath`: keeps all of it as the plans say
 survey          what is there, read beside whoever keeps it

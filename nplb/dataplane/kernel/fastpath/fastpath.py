@@ -13,15 +13,15 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nplb.dataplane.kernel.draws import JHASH_SEED
-from nplb.dataplane.kernel.fastpath import bpf, census, devices, layout
+from nplb.dataplane.kernel.fastpath import bpf, devices, layout
+from nplb.dataplane.kernel.fastpath.connections import Connections
 from nplb.dataplane.kernel.fastpath.program import program
 from nplb.dataplane.kernel.fastpath.tables import Tables, Tabulator
-from nplb.dataplane.kernel.fastpath.tally import Tally
 from nplb.dataplane.kernel.host import PINS, examine, missing_for_fast_path
 from nplb.dataplane.kernel.render import Rendered
 from nplb.dataplane.kernel.serving import canonical
@@ -34,10 +34,6 @@ LICENCE = "GPL"  # what bpf_fib_lookup asks for; the program's file says under w
 # Fewer source ports than this to one node's port would be a trap.
 MIN_PORTS = 2048
 FIRST_PORT = 1024
-# Above this share of the flow table, connections that never opened are forgotten sooner.
-HURRY_ABOVE = 0.75
-# How many entries are taken out before what they have moved is added up.
-FORGET_AT_ONCE = 256
 # How often somebody else's changes are looked for.
 REPAIR_SECONDS = 10.0
 # At how many interfaces at once: each costs a command, and an edge may have hundreds.
@@ -107,8 +103,7 @@ class FastPath:
         self._repaired = 0.0
         self._not_repaired = ""  # what was told last of why not
         self._asked = 0  # how many interfaces since the first one
-        self._entries = dict.fromkeys(layout.FLOWS, 0)  # of each family
-        self._told: Mapping[bytes, layout.Counts] = {}  # of each node's port
+        self._connections = Connections()
         self._tabulator = Tabulator()
         self._chosen: list[Rendered] = []
         self._sources: Mapping[str, str] = {}
@@ -147,28 +142,21 @@ class FastPath:
         with self._lock:
             if not self.on:
                 return Reading()
-            # What closes meanwhile is in neither part, never in both; before the maps go, all has
-            # closed, and a second look finds what the first has missed.
-            for _ in range(2):
-                ended = tuple(self._maps["counters"].entries())
-                found = self._forget(census.patience(), lambda node: False, hurry=True)
-                final = not self._frontends and not any(self._entries.values())
-                if not final:
-                    break
-            for key, values in ended:
-                found.moved.add(layout.counted(key), layout.counts(values))
-            found.moved.raise_to(self._told)
-            self._told = found.moved.counts
+            found = self._connections
+            found.look(self._maps)
+            final = not self._frontends and not any(found.entries.values())
+            if final:  # all has closed: a second look finds what has while the first one was taken
+                found.look(self._maps)
             reading = Reading(
                 live={layout.endpoint_of(node): count for node, count in found.live.items()},
-                counts={layout.endpoint_of(node): each for node, each in self._told.items()},
-                connections={family: n // 2 for family, n in self._entries.items()},
+                counts={layout.endpoint_of(node): each for node, each in found.counts.items()},
+                connections={family: count // 2 for family, count in found.entries.items()},
                 events=layout.events(self._maps["events"].get),
                 final=final,
             )
             if final:
                 self._close()
-                self._told = {}
+                self._connections = Connections()
                 remove(self._pins)
             return reading
 
@@ -179,7 +167,7 @@ class FastPath:
         with self._lock:
             if not self.on or not wanted:
                 return 0
-            return len(self._forget(census.FOREVER, wanted.__contains__).over)
+            return self._connections.end(self._maps, wanted)
 
     def close(self) -> None:
         """Give the descriptors back. What is loaded goes on."""
@@ -190,7 +178,6 @@ class FastPath:
         for each in self._maps.values():
             each.close()
         self._maps = {}
-        self._entries = dict.fromkeys(layout.FLOWS, 0)
 
     def _serve(self) -> None:
         ports = _ports()
@@ -213,51 +200,7 @@ class FastPath:
         if self.on and not self._program.exists():
             log.warning("somebody else has removed the fast path")
             self._close()
-            self._told = {}
-
-    def _forget(
-        self, patience: census.Patience, ended: Callable[[bytes], bool], *, hurry: bool = False
-    ) -> census.Census:
-        """Forget what has had its time, `hurry` sooner where room is short, and what is `ended`."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000
-        found = census.Census()
-        for family, name in layout.FLOWS.items():
-            flows, before = self._maps[name], len(found.over)
-            full = self._entries[family] > HURRY_ABOVE * flows.spec.entries
-            patient = patience.hurried() if hurry and full else patience
-            seen = found.take(flows.entries(), flows.get, now, patient, ended)
-            self._entries[family] = seen - self._take_out(flows, found.over[before:])
-        return found
-
-    def _take_out(self, flows: bpf.BpfMap, pairs: Sequence[tuple[bytes, bytes]]) -> int:
-        """Remove connections and keep what they have moved, some at a time: less is lost with one
-        who is killed between. Returns how many entries there were."""
-        taken = 0
-        for start in range(0, len(pairs), FORGET_AT_ONCE):
-            tally = Tally()
-            try:
-                for pair in pairs[start : start + FORGET_AT_ONCE]:
-                    for key, back in (pair, pair[::-1]):
-                        value = flows.get(key)
-                        way = None if value is None else layout.flow(key, value)
-                        # Since it was found, another connection may have come by its key.
-                        if way is not None and way.back == back and flows.delete(key):
-                            tally.add_flow(way)
-                            taken += 1
-            finally:
-                self._count(tally)
-        return taken
-
-    def _count(self, tally: Tally) -> None:
-        """Add to what was forgotten before, as the program does for those it forgets."""
-        counters = self._maps["counters"]
-        for node in tally.counts:
-            if before := counters.get(layout.forgotten(node)):
-                tally.add(node, layout.counts(before))
-        # With a million of nodes' ports there is no room, as for those that the program counts.
-        with contextlib.suppress(HostError):
-            for node, counts in tally.counts.items():
-                counters.put(layout.forgotten(node), layout.packed_counts(counts))
+            self._connections = Connections()
 
     def _look_after(self) -> None:
         """Repair what somebody else has done. Counters are read without that, too."""
